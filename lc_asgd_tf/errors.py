@@ -1,0 +1,9 @@
+"""Errors that a user can put right."""
+
+
+class UserError(ValueError):
+  """Bad input: one line that names what is wrong and what to do about it.
+
+  The command-line programs print the message alone and exit with status 2;
+  from Python it is an ordinary `ValueError`.
+  """
