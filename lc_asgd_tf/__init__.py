@@ -1,0 +1,24 @@
+"""Asynchronous SGD for Keras that compensates delayed gradients."""
+
+from lc_asgd_tf import compensation, predictors
+from lc_asgd_tf.optimizers import (
+  ASGD,
+  DCASGD,
+  LCASGD,
+  AsyncOptimizer,
+  StalenessAwareSGD,
+)
+from lc_asgd_tf.parameter_server import AsyncTrainer
+from lc_asgd_tf.version import __version__
+
+__all__ = (
+  "ASGD",
+  "DCASGD",
+  "LCASGD",
+  "AsyncOptimizer",
+  "AsyncTrainer",
+  "StalenessAwareSGD",
+  "__version__",
+  "compensation",
+  "predictors",
+)

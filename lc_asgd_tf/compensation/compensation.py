@@ -1,0 +1,120 @@
+"""What every compensation rule provides, and what it is told of a push."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+
+class Arrival(NamedTuple):
+  """What the server knows of a push when it arrives.
+
+  Attributes:
+    staleness: shape=(), float32. tau, in updates, >= 0.
+    loss: shape=(), float32. The worker's minibatch loss at its snapshot.
+    predicted_change: shape=(), float32. Delta: the predicted loss at the
+      server's weights minus the predicted loss at the snapshot; 0 until the
+      loss predictor is ready.
+    typical_loss: shape=(), float32. An exponential moving average of the
+      reported losses (geometric), the scale against which Delta is judged.
+  """
+
+  staleness: tf.Tensor
+  loss: tf.Tensor
+  predicted_change: tf.Tensor
+  typical_loss: tf.Tensor
+
+
+class Compensation:
+  """Turns a late gradient g into the u that the inner optimizer receives.
+
+  A rule is three pure functions of tensors, so that a server can spread the
+  variables over several devices: `measure` reads each variable once and
+  returns a few sums, the sums are added up over all variables, `coefficients`
+  makes scalars of them, and `compensate` computes u for one variable. Rules
+  hold configuration and no state.
+
+  Attributes:
+    uses_displacement: whether the rule reads d = w - w_m, for which the server
+      keeps a snapshot per worker.
+    uses_prediction: whether the rule reads `Arrival.predicted_change`, for
+      which the server hosts a loss predictor.
+    measures: whether the rule needs sums over all weights; if not, `measure` is
+      never called.
+    horizon: "observed" or "predicted": which staleness the prediction looks
+      ahead by.
+    second_moment_decay: rho of MS <- rho MS + (1 - rho) g*g, which the server
+      keeps per variable for the rule; None if the rule reads no MS.
+  """
+
+  uses_displacement: bool = False
+  uses_prediction: bool = False
+  measures: bool = False
+  horizon: str = "observed"
+  second_moment_decay: float | None = None
+
+  def measure(
+    self,
+    gradient: tf.Tensor,
+    displacement: tf.Tensor | None,
+    second_moment: tf.Tensor | None,
+  ) -> tf.Tensor:
+    """Returns this variable's share of the sums, shape=(k,).
+
+    Args:
+      gradient: g, taken at the worker's snapshot.
+      displacement: d = w - w_m, same shape as g; None unless asked for.
+      second_moment: MS, already updated with g; None unless asked for.
+    """
+    raise NotImplementedError
+
+  def coefficients(
+    self, sums: tf.Tensor | None, arrival: Arrival
+  ) -> Sequence[tf.Tensor]:
+    """Returns the scalars that `compensate` needs, each shape=()."""
+    del sums, arrival
+    return ()
+
+  def accepts(self, sums: tf.Tensor | None) -> tf.Tensor | None:
+    """Returns whether the push may change anything, shape=(), bool.
+
+    None accepts every push at no cost. The gradient of a push that is not
+    accepted counts as zero.
+    """
+    del sums
+    return None
+
+  def compensate(
+    self,
+    gradient: tf.Tensor,
+    displacement: tf.Tensor | None,
+    second_moment: tf.Tensor | None,
+    coefficients: Sequence[tf.Tensor],
+  ) -> tf.Tensor:
+    """Returns u for one variable, same shape and dtype as `gradient`."""
+    raise NotImplementedError
+
+  def get_config(self) -> dict[str, object]:
+    """Returns the constructor's arguments."""
+    return {}
+
+  @classmethod
+  def from_config(cls, config: dict[str, object]) -> "Compensation":
+    """Returns the rule that `get_config` described."""
+    return cls(**config)
+
+
+def second_moment_update(
+  gradient: tf.Tensor, second_moment: tf.Tensor, decay: float
+) -> tf.Tensor:
+  """Returns MS <- rho MS + (1 - rho) g*g.
+
+  Source: Zheng et al., arXiv 1609.08326, section 6.
+  """
+  return decay * second_moment + (1.0 - decay) * gradient * gradient
+
+
+def serializable(cls: type) -> type:
+  """Registers a class of this package with Keras's serialization."""
+  return keras.saving.register_keras_serializable(package="lc_asgd_tf")(cls)

@@ -1,0 +1,222 @@
+"""LC-ASGD: the predicted loss says how much curvature the delay met.
+
+Everything here that goes past the abstract of Li, He, Ren, Mao (ICPP 2020) is
+this project's reconstruction; the paper's full text was not available to it.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from lc_asgd_tf.compensation import compensation
+
+# Keeps the square root of MS away from zero, as in DC-ASGD.
+_EPSILON = 1e-7
+# Keeps quotients finite when the server has not moved.
+_TINY = 1e-20
+# Added to the typical loss: below it, a rising loss is not worth braking for.
+_LOSS_FLOOR = 1e-3
+
+HORIZONS = ("observed", "predicted")
+
+
+class Sums(NamedTuple):
+  """The five sums over all weights; each shape=(), float32.
+
+  Attributes:
+    gd: g . d, the loss change that g promised of the displacement.
+    dDd: d' D d.
+    gDd: g' D d.
+    DdDd: the squared norm of D d.
+    gg: the squared norm of g.
+  """
+
+  gd: tf.Tensor
+  dDd: tf.Tensor
+  gDd: tf.Tensor
+  DdDd: tf.Tensor
+  gg: tf.Tensor
+
+
+def bend(
+  gradient: tf.Tensor, displacement: tf.Tensor, second_moment: tf.Tensor
+) -> tf.Tensor:
+  """Returns D d, with D = diag(g*g / sqrt(MS + 1e-7)).
+
+  D is DC-ASGD-a's estimate of the Hessian's diagonal, up to a scale that
+  cancels; D d is how the gradient bends along the displacement.
+
+  Args:
+    gradient: g, any shape.
+    displacement: d = w - w_m, same shape.
+    second_moment: MS, already updated with g, same shape.
+  """
+  curvature = gradient * gradient * tf.math.rsqrt(second_moment + _EPSILON)
+  return curvature * displacement
+
+
+def measure(
+  gradient: tf.Tensor, displacement: tf.Tensor, second_moment: tf.Tensor
+) -> tf.Tensor:
+  """Returns one variable's share of `Sums`, shape=(5,), float32."""
+  g = tf.cast(gradient, tf.float32)
+  d = tf.cast(displacement, tf.float32)
+  Dd = bend(g, d, tf.cast(second_moment, tf.float32))
+  pairs = Sums(gd=g * d, dDd=d * Dd, gDd=g * Dd, DdDd=Dd * Dd, gg=g * g)
+  return tf.stack([tf.reduce_sum(product) for product in pairs])
+
+
+def delivered_ratio(gd: tf.Tensor, predicted_change: tf.Tensor) -> tf.Tensor:
+  """Returns r = clip(Delta / g.d, 0, 1), how much of the promise was kept.
+
+  r is 1 where g.d >= 0: nothing was promised, so nothing is compensated.
+
+  Args:
+    gd: g . d, shape=().
+    predicted_change: Delta, shape=().
+  """
+  promised = tf.minimum(gd, -_TINY)
+  ratio = tf.clip_by_value(predicted_change / promised, 0.0, 1.0)
+  return tf.where(gd < 0.0, ratio, 1.0)
+
+
+def coefficients(
+  sums: Sums,
+  ratio: tf.Tensor,
+  predicted_change: tf.Tensor,
+  typical_loss: tf.Tensor,
+  *,
+  cap: bool = True,
+  brake: float = 5.0,
+) -> tuple[tf.Tensor, tf.Tensor]:
+  """Returns (a, b) of u = a g + b D d.
+
+      c     = 2 (1 - r) max(-g.d, 0) / (d' D d + 1e-20)
+      u     <- g + c D d
+      u     <- u min(1, norm(g) / norm(u))                      (the norm cap)
+      u     <- u / (1 + brake max(Delta, 0) / (l + 1e-3))          (the brake)
+
+  The cap follows from the sums alone:
+  norm(u)^2 = g.g + 2 c g'Dd + c^2 norm(Dd)^2.
+
+  Args:
+    sums: the sums over all weights.
+    ratio: r in [0, 1], shape=().
+    predicted_change: Delta, shape=(), in units of the loss.
+    typical_loss: l, shape=(), in units of the loss.
+    cap: whether u may never be longer than g.
+    brake: how hard a predicted rise slows the update; 0 turns it off.
+  """
+  c = 2.0 * (1.0 - ratio) * tf.maximum(-sums.gd, 0.0) / (sums.dDd + _TINY)
+  scale = tf.ones_like(c)
+  if cap:
+    squared_norm = sums.gg + 2.0 * c * sums.gDd + c * c * sums.DdDd
+    scale = tf.sqrt(tf.minimum(1.0, sums.gg / tf.maximum(squared_norm, _TINY)))
+    # Where nothing is added, u is g to the last bit.
+    scale = tf.where(c > 0.0, scale, 1.0)
+  if brake:
+    rise = tf.maximum(predicted_change, 0.0) / (typical_loss + _LOSS_FLOOR)
+    scale = scale / (1.0 + brake * rise)
+  return scale, scale * c
+
+
+@compensation.serializable
+class LossCompensated(compensation.Compensation):
+  """LC-ASGD: u <- a g + b D d, with a and b set by the predicted loss.
+
+  The stale gradient promised that moving the weights by d = w - w_m would
+  change the loss by g.d. If the loss predictor says that it changed by Delta
+  instead, the difference is curvature along d. The surrogate
+
+      s(w) = l + g.(w - w_m) + 1/2 lambda (w - w_m)' D (w - w_m),
+      D    = diag(g*g / sqrt(MS + 1e-7)),
+
+  is made to agree with the prediction, s(w_m + d) = l + Delta, which fixes
+  lambda; its gradient at w is the compensated gradient. With the ratio
+  r = clip(Delta / g.d, 0, 1): at r = 1 nothing changes, at r = 1/2 the part of
+  g along d is removed, at r = 0 it is reflected. A norm cap and a brake follow
+  (see `coefficients`). A push whose gradient is not finite counts as zero.
+
+  Source: reconstruction, from the abstract of Li, He, Ren, Mao, "Developing a
+  Loss Prediction-based Asynchronous Stochastic Gradient Descent Algorithm for
+  Distributed Training of Deep Neural Networks", ICPP 2020,
+  doi 10.1145/3404397.3404432. D and MS are those of DC-ASGD-a (arXiv
+  1609.08326).
+
+  Args:
+    decay: rho of MS, in [0, 1).
+    cap: whether u may never be longer than g.
+    brake: how hard a predicted rise of the loss slows the update, >= 0.
+    ratio: None to take r from the prediction, or a constant in [0, 1] as a
+      control that ignores it.
+    horizon: "observed" to predict the loss at the staleness that the push turns
+      out to have, "predicted" at the one that the step predictor forecast when
+      the worker pulled.
+  """
+
+  uses_displacement = True
+  measures = True
+
+  def __init__(
+    self,
+    decay: float = 0.95,
+    cap: bool = True,
+    brake: float = 5.0,
+    ratio: float | None = None,
+    horizon: str = "observed",
+  ) -> None:
+    if not 0 <= decay < 1:
+      raise ValueError(f"decay must be in [0, 1), got {decay}.")
+    if brake < 0:
+      raise ValueError(f"brake must be >= 0, got {brake}.")
+    if ratio is not None and not 0 <= ratio <= 1:
+      raise ValueError(f"ratio must be None or in [0, 1], got {ratio}.")
+    if horizon not in HORIZONS:
+      raise ValueError(
+        f"horizon must be one of {', '.join(HORIZONS)}, got {horizon!r}."
+      )
+    self.second_moment_decay = float(decay)
+    self.horizon = horizon
+    self.cap = bool(cap)
+    self.brake = float(brake)
+    self.ratio = None if ratio is None else float(ratio)
+
+  @property
+  def uses_prediction(self) -> bool:
+    """Whether a loss predictor has anything to say to the rule."""
+    return self.ratio is None or self.brake > 0
+
+  def measure(self, gradient, displacement, second_moment):
+    """Returns one variable's share of `Sums`, shape=(5,)."""
+    return measure(gradient, displacement, second_moment)
+
+  def coefficients(self, sums, arrival):
+    """Returns (a, b) of u = a g + b D d."""
+    sums = Sums(*tf.unstack(sums, num=len(Sums._fields)))
+    change = arrival.predicted_change
+    if self.ratio is None:
+      ratio = delivered_ratio(sums.gd, change)
+    else:
+      ratio = tf.constant(self.ratio, tf.float32)
+    return coefficients(
+      sums, ratio, change, arrival.typical_loss, cap=self.cap, brake=self.brake
+    )
+
+  def accepts(self, sums):
+    """Returns whether g and all that is made of it are finite."""
+    return tf.reduce_all(tf.math.is_finite(sums))
+
+  def compensate(self, gradient, displacement, second_moment, coefficients):
+    """Returns u for one variable."""
+    a, b = (tf.cast(c, gradient.dtype) for c in coefficients)
+    return a * gradient + b * bend(gradient, displacement, second_moment)
+
+  def get_config(self):
+    """Returns the constructor's arguments."""
+    return {
+      "decay": self.second_moment_decay,
+      "cap": self.cap,
+      "brake": self.brake,
+      "ratio": self.ratio,
+      "horizon": self.horizon,
+    }

@@ -1,0 +1,19 @@
+"""Async-BN and other state that is not trained by gradients."""
+
+from lc_asgd_tf.normalization.async_bn import (
+  Kind,
+  classify,
+  contribution,
+  is_seed,
+  merge,
+  worker_seed,
+)
+
+__all__ = (
+  "Kind",
+  "classify",
+  "contribution",
+  "is_seed",
+  "merge",
+  "worker_seed",
+)

@@ -1,0 +1,113 @@
+"""Async-BN: one set of moving statistics, whatever the staleness.
+
+Asynchronous workers must neither overwrite each other's moving statistics nor
+add a change that was computed from an old value as if it had been computed
+from the new one. A worker therefore sends its *contribution*, the part of the
+new value that does not depend on the old one, and the server merges it into
+its current value. The same holds for the counters of random seeds.
+"""
+
+import enum
+
+import keras
+import tensorflow as tf
+
+
+class Kind(enum.Enum):
+  """How a non-trainable variable follows the workers.
+
+  Attributes:
+    MOVING_STATISTIC: m <- momentum m + contribution, for the mean and variance
+      of batch normalization; contribution = (1 - momentum) batch statistic.
+    COUNTER: c <- c + contribution, for the state of seed generators, so that
+      no worker draws the same numbers twice.
+    LATEST: s <- contribution: the last push wins, for everything else.
+  """
+
+  MOVING_STATISTIC = "moving_statistic"
+  COUNTER = "counter"
+  LATEST = "latest"
+
+
+def contribution(
+  kind: Kind, momentum: float, pulled: tf.Tensor, returned: tf.Tensor
+) -> tf.Tensor:
+  """Returns what a worker sends.
+
+  Args:
+    kind: the variable's kind.
+    momentum: of the moving statistic; not read for other kinds.
+    pulled: the value with which the worker began its step.
+    returned: the value after the step, same shape and dtype.
+
+  Returns:
+    For a moving statistic returned - momentum pulled, which is
+    (1 - momentum) batch statistic; for a counter returned - pulled; otherwise
+    `returned`. Same shape and dtype.
+  """
+  if kind is Kind.MOVING_STATISTIC:
+    return returned - tf.cast(momentum, pulled.dtype) * pulled
+  if kind is Kind.COUNTER:
+    return returned - pulled
+  return returned
+
+
+def merge(
+  kind: Kind, momentum: float, current: tf.Tensor, sent: tf.Tensor
+) -> tf.Tensor:
+  """Returns the server's new value from its current one and a contribution."""
+  if kind is Kind.MOVING_STATISTIC:
+    return tf.cast(momentum, current.dtype) * current + sent
+  if kind is Kind.COUNTER:
+    return current + sent
+  return sent
+
+
+def worker_seed(state: tf.Tensor, worker: tf.Tensor) -> tf.Tensor:
+  """Returns a seed generator's state for one worker.
+
+  The first word is moved by a multiple of the golden ratio, so that workers
+  draw different numbers; worker 0 draws what a single process would.
+
+  Args:
+    state: (seed, counter), shape=(2,), uint32.
+    worker: m, shape=(), int64.
+  """
+  shift = tf.cast(worker, tf.uint32) * tf.constant(0x9E3779B9, tf.uint32)
+  return state + tf.stack([shift, tf.zeros_like(shift)])
+
+
+def classify(model: keras.Model) -> list[tuple[Kind, float]]:
+  """Returns (kind, momentum) of each of the model's non-trainable variables.
+
+  Frozen batch normalization does not move its statistics; they count as
+  `LATEST`, which leaves them as they are.
+
+  Raises:
+    ValueError: for synchronized batch normalization, which asynchronous
+      workers cannot do.
+  """
+  kinds = {}
+  for layer in model._flatten_layers():
+    if isinstance(layer, keras.layers.BatchNormalization):
+      if layer.synchronized:
+        raise ValueError(
+          f"Layer {layer.name!r} is a BatchNormalization with "
+          "synchronized=True: asynchronous workers never wait for each other. "
+          "Use synchronized=False."
+        )
+      if layer.trainable:
+        for variable in (layer.moving_mean, layer.moving_variance):
+          kinds[id(variable)] = (Kind.MOVING_STATISTIC, layer.momentum)
+  return [
+    kinds.get(
+      id(variable),
+      (Kind.COUNTER if is_seed(variable) else Kind.LATEST, 0.0),
+    )
+    for variable in model.non_trainable_variables
+  ]
+
+
+def is_seed(variable: keras.Variable) -> bool:
+  """Returns whether a variable is a seed generator's state."""
+  return variable.dtype == "uint32" and tuple(variable.shape) == (2,)

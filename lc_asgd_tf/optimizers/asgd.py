@@ -1,0 +1,35 @@
+"""ASGD."""
+
+import keras
+
+from lc_asgd_tf import compensation
+from lc_asgd_tf.optimizers import rule_optimizer
+
+
+@keras.saving.register_keras_serializable(package="lc_asgd_tf")
+class ASGD(rule_optimizer.RuleOptimizer):
+  """Asynchronous SGD; late gradients are applied as they are.
+
+      u <- g
+
+  Source: Downpour SGD; Dean et al., "Large Scale Distributed Deep Networks",
+  NIPS 2012.
+
+  Args:
+    learning_rate: a float, a schedule or a callable.
+    momentum: of SGD.
+    nesterov: of SGD.
+    **kwargs: see `RuleOptimizer`: `inner_optimizer`, `name`, `weight_decay`,
+      `clipnorm` and the like.
+  """
+
+  def __init__(
+    self, learning_rate=0.01, momentum=0.0, nesterov=False, **kwargs
+  ) -> None:
+    super().__init__(
+      learning_rate,
+      momentum,
+      nesterov,
+      compensation=compensation.Uncompensated(),
+      **kwargs,
+    )

@@ -1,0 +1,144 @@
+"""The Keras optimizer around a compensation rule."""
+
+import keras
+from keras.saving import deserialize_keras_object, serialize_keras_object
+
+from lc_asgd_tf import compensation as compensation_lib
+from lc_asgd_tf import predictors
+
+
+@keras.saving.register_keras_serializable(package="lc_asgd_tf")
+class AsyncOptimizer(keras.optimizers.Optimizer):
+  """Asynchronous SGD with any rule and any inner optimizer.
+
+  A server owns the weights w. Each worker pulls a snapshot of them, computes a
+  gradient there, and pushes it; meanwhile others have pushed. The rule turns
+  the late gradient g into u, and the inner optimizer applies u to w.
+
+      w_m <- w                                 pull
+      g, l = gradient and loss at w_m          compute
+      u = rule(g, w - w_m, tau, predicted loss)
+      w <- inner optimizer(w, u)               push
+
+  `AsyncTrainer` runs that on a parameter-server cluster. In plain
+  `keras.Model.fit` nothing is ever late, and the update is that of the inner
+  optimizer, bit for bit.
+
+  Example:
+  ```python
+  model.compile(
+    optimizer=lc_asgd_tf.AsyncOptimizer(
+      keras.optimizers.AdamW(1e-3), lc_asgd_tf.compensation.LossCompensated()
+    ),
+    loss="sparse_categorical_crossentropy",
+  )
+  ```
+
+  Args:
+    inner_optimizer: a `keras.optimizers.Optimizer`; it has the learning rate,
+      the momentum, weight decay and clipping, as anywhere in Keras.
+    compensation: the rule, an `lc_asgd_tf.compensation.Compensation`; None
+      applies late gradients as they are (ASGD).
+    loss_predictor: "lstm", "holt" or an `lc_asgd_tf.predictors.LossPredictor`;
+      read by rules that use the predicted loss.
+    name: as in Keras.
+
+  Raises:
+    TypeError: if `inner_optimizer` is not a Keras optimizer.
+    ValueError: if `inner_optimizer` cannot be hosted on a server.
+  """
+
+  def __init__(
+    self,
+    inner_optimizer: keras.optimizers.Optimizer,
+    compensation: compensation_lib.Compensation | None = None,
+    loss_predictor: str | predictors.LossPredictor = "lstm",
+    name: str | None = None,
+  ) -> None:
+    inner_optimizer = keras.optimizers.get(inner_optimizer)
+    for refused in (AsyncOptimizer, keras.optimizers.LossScaleOptimizer):
+      if isinstance(inner_optimizer, refused):
+        raise ValueError(
+          f"{refused.__name__} cannot be the inner optimizer of "
+          f"{type(self).__name__}; pass the optimizer that it wraps."
+        )
+    # The learning rate is the inner optimizer's.
+    super().__init__(learning_rate=0.0, name=name)
+    self.inner_optimizer = inner_optimizer
+    self.compensation = compensation or compensation_lib.Uncompensated()
+    self.loss_predictor = predictors.get(loss_predictor)
+
+  def build(self, variables: list[keras.Variable]) -> None:
+    """Creates the inner optimizer's state for these variables."""
+    if self.built:
+      return
+    self.inner_optimizer.build(variables)
+    super().build(variables)
+
+  def apply(self, grads, trainable_variables=None) -> None:
+    """Applies gradients that are not late: the inner optimizer's own update."""
+    if not self.built:
+      self.build(list(trainable_variables))
+    self.inner_optimizer.apply(grads, trainable_variables)
+
+  def new_inner_optimizer(self) -> keras.optimizers.Optimizer:
+    """Returns an inner optimizer of the same configuration, not built.
+
+    The loss scale is left behind: workers undo it before they push, since a
+    rule must see gradients as they are.
+    """
+    inner = self.inner_optimizer
+    clone = type(inner).from_config(inner.get_config())
+    clone.loss_scale_factor = None
+    # Keras keeps these out of the configuration.
+    pattern = "_exclude_from_weight_decay_pattern"
+    if getattr(inner, pattern, None):
+      setattr(clone, pattern, getattr(inner, pattern))
+    return clone
+
+  @property
+  def variables(self) -> list[keras.Variable]:
+    """The optimizer's own variables, then the inner optimizer's."""
+    return self._variables + self.inner_optimizer.variables
+
+  @property
+  def learning_rate(self):
+    """The inner optimizer's learning rate."""
+    return self.inner_optimizer.learning_rate
+
+  @learning_rate.setter
+  def learning_rate(self, learning_rate) -> None:
+    self.inner_optimizer.learning_rate = learning_rate
+
+  @property
+  def iterations(self):
+    """The inner optimizer's count of updates."""
+    return self.inner_optimizer.iterations
+
+  def scale_loss(self, loss):
+    """Scales the loss as the inner optimizer asks for."""
+    return self.inner_optimizer.scale_loss(loss)
+
+  def finalize_variable_values(self, var_list) -> None:
+    """Does what the inner optimizer does at the end of training."""
+    self.inner_optimizer.finalize_variable_values(var_list)
+
+  def get_config(self) -> dict[str, object]:
+    """Returns the constructor's arguments, serialized."""
+    return {
+      "name": self.name,
+      "inner_optimizer": serialize_keras_object(self.inner_optimizer),
+      "compensation": serialize_keras_object(self.compensation),
+      "loss_predictor": serialize_keras_object(self.loss_predictor),
+    }
+
+  @classmethod
+  def from_config(cls, config, custom_objects=None) -> "AsyncOptimizer":
+    """Returns the optimizer that `get_config` described."""
+    config = dict(config)
+    for key in ("inner_optimizer", "compensation", "loss_predictor"):
+      if isinstance(config.get(key), dict):
+        config[key] = deserialize_keras_object(
+          config[key], custom_objects=custom_objects
+        )
+    return cls(**config)

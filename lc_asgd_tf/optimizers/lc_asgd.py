@@ -1,0 +1,65 @@
+"""LC-ASGD."""
+
+import keras
+
+from lc_asgd_tf import compensation
+from lc_asgd_tf.optimizers import rule_optimizer
+
+
+@keras.saving.register_keras_serializable(package="lc_asgd_tf")
+class LCASGD(rule_optimizer.RuleOptimizer):
+  """Asynchronous SGD that compensates by the predicted loss.
+
+      Delta = predicted loss at w - predicted loss at w_m
+      r     = clip(Delta / g.d, 0, 1)                  with d = w - w_m
+      u     <- g + 2 (1 - r) max(-g.d, 0) / (d' D d) D d
+      u     <- u min(1, norm(g) / norm(u))
+      u     <- u / (1 + brake max(Delta, 0) / l)
+
+  with D = diag(g*g / sqrt(MS + 1e-7)) as in DC-ASGD-a. See
+  `lc_asgd_tf.compensation.LossCompensated` for what it means.
+
+  Source: this is a reconstruction from the abstract of Li, He, Ren, Mao,
+  "Developing a Loss Prediction-based Asynchronous Stochastic Gradient Descent
+  Algorithm for Distributed Training of Deep Neural Networks", ICPP 2020,
+  doi 10.1145/3404397.3404432; the formulas are not the paper's.
+
+  Args:
+    learning_rate: a float, a schedule or a callable.
+    momentum: of SGD.
+    nesterov: of SGD.
+    decay: rho of MS <- rho MS + (1 - rho) g*g, in [0, 1).
+    cap: whether u may never be longer than g.
+    brake: how hard a predicted rise of the loss slows the update, >= 0.
+    horizon: "observed" or "predicted" staleness to look ahead by.
+    loss_predictor: "lstm", "holt" or an `lc_asgd_tf.predictors.LossPredictor`.
+    **kwargs: see `RuleOptimizer`.
+  """
+
+  def __init__(
+    self,
+    learning_rate=0.01,
+    momentum=0.0,
+    nesterov=False,
+    *,
+    decay: float = 0.95,
+    cap: bool = True,
+    brake: float = 5.0,
+    horizon: str = "observed",
+    **kwargs,
+  ) -> None:
+    super().__init__(
+      learning_rate,
+      momentum,
+      nesterov,
+      compensation=compensation.LossCompensated(
+        decay=decay, cap=cap, brake=brake, horizon=horizon
+      ),
+      **kwargs,
+    )
+
+  def get_config(self):
+    """Returns the constructor's arguments, serialized."""
+    rule = self.compensation.get_config()
+    del rule["ratio"]
+    return super().get_config() | rule

@@ -1,0 +1,33 @@
+"""Staleness-aware ASGD."""
+
+import keras
+
+from lc_asgd_tf import compensation
+from lc_asgd_tf.optimizers import rule_optimizer
+
+
+@keras.saving.register_keras_serializable(package="lc_asgd_tf")
+class StalenessAwareSGD(rule_optimizer.RuleOptimizer):
+  """Asynchronous SGD whose gradients count less, the later they are.
+
+      u <- g / max(tau, 1)
+
+  Source: Zhang, Gupta, Lian, Liu, arXiv 1511.05950.
+
+  Args:
+    learning_rate: a float, a schedule or a callable.
+    momentum: of SGD.
+    nesterov: of SGD.
+    **kwargs: see `RuleOptimizer`.
+  """
+
+  def __init__(
+    self, learning_rate=0.01, momentum=0.0, nesterov=False, **kwargs
+  ) -> None:
+    super().__init__(
+      learning_rate,
+      momentum,
+      nesterov,
+      compensation=compensation.StalenessAware(),
+      **kwargs,
+    )

@@ -1,0 +1,392 @@
+"""`fit` for asynchronous workers."""
+
+import collections
+import inspect
+import time
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+from lc_asgd_tf import optimizers
+from lc_asgd_tf.parameter_server import (
+  learning_thread,
+  remote_server,
+  worker_metrics,
+  worker_step,
+)
+
+# How many dispatches may wait per worker: enough that nobody idles behind a
+# worker that is this many times slower than the others.
+_DISPATCHES_PER_WORKER = 32
+# The coordinator works out the logs of the progress bar no more often.
+_SECONDS_BETWEEN_LOGS = 0.2
+
+
+class AsyncTrainer:
+  """Trains a Keras model on a parameter-server cluster.
+
+  Example:
+  ```python
+  strategy = tf.distribute.ParameterServerStrategy(cluster_resolver)
+  model.compile(optimizer=lc_asgd_tf.LCASGD(0.1, momentum=0.9), loss=...)
+  trainer = lc_asgd_tf.AsyncTrainer(model, strategy)
+  history = trainer.fit(dataset_fn, epochs=10, steps_per_epoch=500)
+  ```
+
+  The model is an ordinary one, created outside of `strategy.scope()`. During
+  training its weights live on the ps tasks; at the end of every epoch, and so
+  for callbacks, validation and afterwards, the model holds the server's
+  weights, and the optimizer the server's slots.
+
+  Args:
+    model: any Keras model, compiled with an `lc_asgd_tf.AsyncOptimizer`.
+    strategy: a `tf.distribute.ParameterServerStrategy`; its variable
+      partitioner is not used.
+    steps_per_dispatch: how many steps a worker does per message from the
+      coordinator. None for `steps_per_execution` if the model was compiled
+      with more than 1, and otherwise so many that every worker gets several
+      dispatches per epoch, at most 16.
+
+  Raises:
+    TypeError: if the strategy or the optimizer is of another kind.
+    ValueError: if the model is not compiled with a loss, or overrides
+      `train_step`.
+  """
+
+  def __init__(
+    self,
+    model: keras.Model,
+    strategy: tf.distribute.ParameterServerStrategy,
+    steps_per_dispatch: int | None = None,
+  ) -> None:
+    if not isinstance(strategy, tf.distribute.ParameterServerStrategy):
+      raise TypeError(
+        "strategy must be a tf.distribute.ParameterServerStrategy, got "
+        f"{type(strategy).__name__}."
+      )
+    if steps_per_dispatch is not None and steps_per_dispatch < 1:
+      raise ValueError(
+        f"steps_per_dispatch must be at least 1, got {steps_per_dispatch}."
+      )
+    _check_model(model)
+    self.model = model
+    self._strategy = strategy
+    self._steps_per_dispatch = steps_per_dispatch
+    self._coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
+    self.num_workers = _count_tasks("worker")
+    self.num_ps = _count_tasks("ps")
+    self._remote = None
+
+  def fit(
+    self,
+    x: Callable[..., tf.data.Dataset],
+    *,
+    epochs: int = 1,
+    steps_per_epoch: int | None = None,
+    verbose: str | int = "auto",
+    callbacks: Sequence[keras.callbacks.Callback] | None = None,
+    validation_data=None,
+    initial_epoch: int = 0,
+    validation_steps: int | None = None,
+    validation_batch_size: int | None = None,
+    validation_freq: int | Sequence[int] = 1,
+  ) -> keras.callbacks.History:
+    """Trains the model, with the arguments of `keras.Model.fit`.
+
+    Beside the metrics, the logs of every epoch have `pushes` (applied in this
+    epoch), `staleness_mean` and `staleness_max` (in updates), and, as soon as
+    the predictors forecast, `loss_prediction_mae` (in units of the loss) and
+    `step_prediction_mae` (in updates), of forecasts made before the report.
+
+    Args:
+      x: a function that returns a batched `tf.data.Dataset` of (x, y) or (x,
+        y, sample_weight). It runs on every worker. It may take one argument,
+        a `tf.distribute.InputContext`, whose `input_pipeline_id` is the
+        worker's index, an int64 tensor: shuffle by it, so that every worker
+        sees its own order. The data set is repeated.
+      epochs: the epoch to stop before, counted from 0.
+      steps_per_epoch: pushes of all workers together per epoch; None for the
+        number of batches in one data set.
+      verbose: as in Keras.
+      callbacks: as in Keras. Those for batches are called per dispatch.
+      validation_data: as in Keras; evaluated on the coordinator.
+      initial_epoch: as in Keras.
+      validation_steps: as in Keras.
+      validation_batch_size: as in Keras.
+      validation_freq: as in Keras.
+
+    Returns:
+      A `keras.callbacks.History`.
+
+    Raises:
+      TypeError: if `x` is not a function that returns a data set.
+      ValueError: if `steps_per_epoch` is needed and missing.
+    """
+    _check_model(self.model)
+    dataset_fn, element_spec, cardinality = _inspect_data(x, self.num_workers)
+    if steps_per_epoch is None:
+      if cardinality < 0:
+        raise ValueError(
+          "steps_per_epoch is needed: the data set does not say how long it is."
+        )
+      steps_per_epoch = cardinality
+    if steps_per_epoch < 1:
+      raise ValueError(
+        f"steps_per_epoch must be at least 1, got {steps_per_epoch}."
+      )
+    self._build(element_spec)
+    self._remote.load_weights_from_model()
+    iterator = iter(self._coordinator.create_per_worker_dataset(dataset_fn))
+    if not isinstance(callbacks, keras.callbacks.CallbackList):
+      callbacks = keras.callbacks.CallbackList(
+        callbacks,
+        add_history=True,
+        add_progbar=verbose != 0,
+        verbose=_resolve_verbose(verbose),
+        epochs=epochs,
+        steps=steps_per_epoch,
+        model=self.model,
+      )
+    model = self.model
+    model.stop_training = False
+    callbacks.on_train_begin()
+    logs = {}
+    with learning_thread.LearningThread(self._remote):
+      for epoch in range(initial_epoch, epochs):
+        model.reset_metrics()
+        callbacks.on_epoch_begin(epoch)
+        self._train_epoch(iterator, steps_per_epoch, callbacks)
+        logs = self._metrics.logs() | self._server_logs()
+        self._remote.copy_to_model()
+        if validation_data is not None and model._should_eval(
+          epoch, validation_freq
+        ):
+          logs |= self._validate(
+            validation_data, validation_batch_size, validation_steps, callbacks
+          )
+        callbacks.on_epoch_end(epoch, logs)
+        if model.stop_training:
+          break
+    if epochs > initial_epoch:
+      model.optimizer.finalize_variable_values(model.trainable_weights)
+    callbacks.on_train_end(logs)
+    return model.history
+
+  @property
+  def checkpoint(self) -> tf.train.Checkpoint:
+    """A checkpoint of the server: weights, slots, ledger and predictors.
+
+    Raises:
+      RuntimeError: before `build` or the first `fit`.
+    """
+    if self._remote is None:
+      raise RuntimeError("There is no server yet: call build or fit first.")
+    return self._remote.checkpoint()
+
+  def build(self, x: Callable[..., tf.data.Dataset]) -> None:
+    """Puts the model on the ps tasks, as the first `fit` would.
+
+    Args:
+      x: as in `fit`.
+    """
+    _, element_spec, _ = _inspect_data(x, self.num_workers)
+    self._build(element_spec)
+
+  def restore(self, path: str) -> None:
+    """Restores the server, and the model with it, from a checkpoint.
+
+    Args:
+      path: what `checkpoint.save` or `checkpoint.write` returned.
+
+    Raises:
+      ValueError: if the checkpoint is of another model, optimizer or cluster.
+      tf.errors.NotFoundError: if there is none.
+    """
+    try:
+      self.checkpoint.read(path, options=_LOCAL_IO).assert_consumed()
+    except (AssertionError, ValueError) as error:
+      raise ValueError(
+        f"The checkpoint {path} does not fit this model, optimizer and number "
+        "of workers and ps tasks; start without it, or with the same ones."
+      ) from error
+    self._remote.copy_to_model()
+
+  def save(self, path: str) -> str:
+    """Writes a checkpoint of the server; returns its path."""
+    return self.checkpoint.write(path, options=_LOCAL_IO)
+
+  def _build(self, element_spec) -> None:
+    """Creates the server, unless it is there for this compilation."""
+    model = self.model
+    if self._remote is not None and self._built_for is model.optimizer:
+      return
+    model._symbolic_build(data_batch=element_spec)
+    model.reset_metrics()
+    self._remote = remote_server.RemoteServer(
+      model,
+      self.num_workers,
+      [remote_server.ps_device(task) for task in range(self.num_ps)],
+    )
+    self._step = worker_step.WorkerStep(model, self._remote)
+    self._step_function = tf.function(self._step.__call__, autograph=False)
+    self._metrics = worker_metrics.WorkerMetrics(model, self._step)
+    self._built_for = model.optimizer
+    self._learning_rate = None
+
+  def _train_epoch(self, iterator, steps, callbacks) -> None:
+    """Schedules the steps of one epoch and waits for all of them."""
+    self._metrics.reset()
+    self._remote.reset_statistics()
+    size = self._dispatch_size(steps)
+    remaining = steps
+    waiting = collections.deque()
+    logs, logs_at = {}, 0.0
+    while remaining or waiting:
+      self._update_learning_rate()
+      while (
+        remaining
+        and not self.model.stop_training
+        and len(waiting) < _DISPATCHES_PER_WORKER * self.num_workers
+      ):
+        now = min(size, remaining)
+        remaining -= now
+        waiting.append(
+          self._coordinator.schedule(
+            self._step_function, args=(tf.constant(now), iterator)
+          )
+        )
+      if not waiting:
+        break
+      callbacks.on_train_batch_begin(self._metrics.steps)
+      self._metrics.add(waiting.popleft().fetch())
+      if time.monotonic() - logs_at > _SECONDS_BETWEEN_LOGS:
+        logs, logs_at = self._metrics.logs(), time.monotonic()
+      callbacks.on_train_batch_end(self._metrics.steps - 1, logs)
+    self._coordinator.join()
+
+  def _dispatch_size(self, steps: int) -> int:
+    if self._steps_per_dispatch is not None:
+      return self._steps_per_dispatch
+    if self.model.steps_per_execution > 1:
+      return self.model.steps_per_execution
+    return max(1, min(16, steps // (4 * self.num_workers)))
+
+  def _update_learning_rate(self) -> None:
+    """Passes on what callbacks have set, unless a schedule rules."""
+    inner = self.model.optimizer.inner_optimizer
+    if not isinstance(inner._learning_rate, keras.Variable):
+      return
+    learning_rate = float(inner.learning_rate)
+    if learning_rate != self._learning_rate:
+      self._remote.set_learning_rate(learning_rate)
+      self._learning_rate = learning_rate
+
+  def _server_logs(self) -> dict[str, float]:
+    statistics = self._remote.statistics()
+    logs = {
+      "pushes": statistics.pushes,
+      "staleness_mean": statistics.staleness_sum / max(statistics.pushes, 1),
+      "staleness_max": statistics.staleness_max,
+    }
+    if statistics.rejected:
+      logs["rejected"] = statistics.rejected
+    if statistics.loss_error_count:
+      logs["loss_prediction_mae"] = (
+        statistics.loss_error_sum / statistics.loss_error_count
+      )
+    if statistics.step_error_count:
+      logs["step_prediction_mae"] = (
+        statistics.step_error_sum / statistics.step_error_count
+      )
+    return logs
+
+  def _validate(self, data, batch_size, steps, callbacks) -> dict[str, float]:
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    logs = self.model.evaluate(
+      x=x,
+      y=y,
+      sample_weight=sample_weight,
+      batch_size=batch_size,
+      steps=steps,
+      callbacks=callbacks,
+      return_dict=True,
+    )
+    return {f"val_{name}": value for name, value in logs.items()}
+
+
+# The coordinator reads and writes checkpoints, so that the ps tasks need not
+# see its file system.
+_LOCAL_IO = tf.train.CheckpointOptions(
+  experimental_io_device="/job:chief/replica:0/task:0/device:CPU:0"
+)
+
+
+def _count_tasks(job: str) -> int:
+  """Returns how many tasks of a job the strategy has connected to."""
+  parse = tf.DeviceSpec.from_string
+  devices = [parse(device.name) for device in tf.config.list_logical_devices()]
+  return len({device.task for device in devices if device.job == job})
+
+
+def _resolve_verbose(verbose: str | int) -> int:
+  """Keras's own rule: a bar, unless logging is not interactive."""
+  if verbose != "auto":
+    return verbose
+  return 1 if keras.config.is_interactive_logging_enabled() else 2
+
+
+def _check_model(model: keras.Model) -> None:
+  if not model.compiled or model._compile_loss is None:
+    raise ValueError(
+      "The model has no loss: call model.compile(optimizer=..., loss=...) "
+      "before training."
+    )
+  if isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):
+    raise TypeError(
+      "The optimizer is wrapped in a LossScaleOptimizer, whose scale the "
+      "workers cannot share: compile with auto_scale_loss=False, and set "
+      "loss_scale_factor on the inner optimizer if you need one."
+    )
+  if not isinstance(model.optimizer, optimizers.AsyncOptimizer):
+    raise TypeError(
+      "The optimizer must be an lc_asgd_tf.AsyncOptimizer such as LCASGD, got "
+      f"{type(model.optimizer).__name__}: wrap it as "
+      "AsyncOptimizer(optimizer, compensation)."
+    )
+  if type(model).train_step is not keras.Model.train_step:
+    raise ValueError(
+      f"{type(model).__name__} overrides train_step, which cannot run at a "
+      "snapshot; override compute_loss or compute_metrics instead."
+    )
+
+
+def _inspect_data(dataset_fn, num_workers):
+  """Returns the function for the workers, element_spec and cardinality."""
+  if not callable(dataset_fn):
+    raise TypeError(
+      "x must be a function that returns a tf.data.Dataset, which every worker "
+      f"calls, got {type(dataset_fn).__name__}."
+    )
+  takes_context = bool(inspect.signature(dataset_fn).parameters)
+
+  def make(worker):
+    if not takes_context:
+      return dataset_fn()
+    return dataset_fn(
+      tf.distribute.InputContext(
+        num_input_pipelines=num_workers, input_pipeline_id=worker
+      )
+    )
+
+  def on_worker():
+    index = tf.distribute.coordinator.experimental_get_current_worker_index()
+    return make(tf.cast(index, tf.int64)).repeat()
+
+  with tf.device("/CPU:0"):
+    example = make(tf.constant(0, tf.int64))
+  if not isinstance(example, tf.data.Dataset):
+    raise TypeError(
+      f"x must return a tf.data.Dataset, it returned {type(example).__name__}."
+    )
+  return on_worker, example.element_spec, int(example.cardinality())

@@ -1,0 +1,209 @@
+"""The server on ps tasks: where things lie, and what is compiled where."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from lc_asgd_tf import normalization, optimizers, predictors, server
+from lc_asgd_tf.parameter_server import placement
+from lc_asgd_tf.server import snapshots
+
+
+def ps_device(task: int) -> str:
+  """Returns the device on which a ps task keeps its variables."""
+  return f"/job:ps/replica:0/task:{task}/device:CPU:0"
+
+
+class RemoteServer:
+  """A `Server` whose shards lie on ps tasks.
+
+  Every variable exists once, on its ps task; the compiled update that runs
+  there holds the locks of all its variables, so that no push is lost.
+
+  Args:
+    model: built and compiled with an `AsyncOptimizer`.
+    num_workers: M.
+    devices: of the shards, one per ps task.
+
+  Raises:
+    ValueError: if the optimizer clips by the global norm over several ps
+      tasks, which no single task can know.
+  """
+
+  def __init__(
+    self, model: keras.Model, num_workers: int, devices: Sequence[str]
+  ) -> None:
+    optimizer: optimizers.AsyncOptimizer = model.optimizer
+    if len(devices) > 1 and optimizer.inner_optimizer.global_clipnorm:
+      raise ValueError(
+        "global_clipnorm needs the norm over all variables, but these are "
+        f"spread over {len(devices)} ps tasks; use one ps task, or clipnorm."
+      )
+    self._model = model
+    self._optimizer = optimizer
+    variables = model.trainable_variables
+    sizes = [v.shape.num_elements() * v.value.dtype.size for v in variables]
+    # A task without variables would have nothing to do.
+    num_shards = max(1, min(len(devices), len(variables)))
+    self.placement = placement.balance(sizes, num_shards)
+    self.buffer_kinds = normalization.classify(model)
+    self._server = server.Server(
+      placement=[[variables[i] for i in part] for part in self.placement],
+      inner_optimizers=[
+        _on(device, optimizer.new_inner_optimizer)
+        for device in devices[:num_shards]
+      ],
+      compensation=optimizer.compensation,
+      num_workers=num_workers,
+      devices=devices[:num_shards],
+      buffers=model.non_trainable_variables,
+      buffer_kinds=self.buffer_kinds,
+      loss_predictor=_fresh(optimizer.loss_predictor),
+      step_predictor=predictors.StepPredictor(),
+    )
+    self._snapshots = None
+    if optimizer.compensation.uses_displacement:
+      self._snapshots = [
+        _on(
+          device,
+          lambda spec=spec: snapshots.SeparateSnapshots(
+            tf.zeros(spec.shape, spec.dtype), num_workers
+          ),
+        )
+        for device, spec in zip(
+          self._server.devices, self._server.reply_specs(), strict=True
+        )
+      ]
+    # Traced here and now, outside of the strategy's scope, in which Keras
+    # optimizers would look for replicas to merge.
+    worker = tf.TensorSpec([], tf.int64)
+    self.pull = _concrete(self._pull, worker)
+    self.push = _concrete(self._push, worker, self._server.message_specs())
+    self._learn = _concrete(self._server.learn, tf.TensorSpec([], tf.int64))
+    self._learned = tf.constant(0, tf.int64)
+
+  def _pull(self, worker):
+    return self._remember(worker, self._server.pull(worker))
+
+  def _push(self, worker, messages):
+    pulled = [None] * len(messages)
+    if self._snapshots is not None:
+      for k, device in enumerate(self._server.devices):
+        # Not before the message is there: the previous step may still write.
+        with tf.device(device), tf.control_dependencies([messages[k]]):
+          pulled[k] = self._snapshots[k].read(worker)
+    return self._remember(worker, self._server.push(worker, messages, pulled))
+
+  def _remember(self, worker, replies):
+    """Keeps the replies as snapshots; they leave only when they are kept."""
+    if self._snapshots is None:
+      return replies
+    kept = []
+    for k, device in enumerate(self._server.devices):
+      with tf.device(device):
+        written = self._snapshots[k].write(worker, replies[k])
+        with tf.control_dependencies([written]):
+          kept.append(tf.identity(replies[k]))
+    return kept
+
+  def messages(
+    self, gradients: Sequence[tf.Tensor], *report, **named_report
+  ) -> list[tf.Tensor]:
+    """Packs a push; gradients in the order of the model's variables.
+
+    See `Server.messages` for the rest.
+    """
+    parts = [[gradients[i] for i in part] for part in self.placement]
+    return self._server.messages(parts, *report, **named_report)
+
+  def open_replies(
+    self, replies: Sequence[tf.Tensor]
+  ) -> tuple[list[tf.Tensor], tf.Tensor, list[tf.Tensor]]:
+    """Unpacks a pull: weights in the model's order, version, buffers."""
+    parts, version, buffers = self._server.open_replies(replies)
+    weights = [None] * sum(len(part) for part in self.placement)
+    for part, indices in zip(parts, self.placement, strict=True):
+      for weight, i in zip(part, indices, strict=True):
+        weights[i] = weight
+    return weights, version, buffers
+
+  def learn(self) -> int:
+    """Trains the predictors on what has arrived; returns how much was new."""
+    new = int(self._server.ledger.version.numpy()) - int(self._learned)
+    if new > 0:
+      self._learned = self._learn(self._learned)
+    return new
+
+  def statistics(self) -> server.Statistics:
+    """Returns the statistics since the last reset, as Python floats."""
+    values = self._server.ledger.statistics.numpy()
+    return server.Statistics(*(float(value) for value in values))
+
+  def reset_statistics(self) -> None:
+    """Starts new statistics."""
+    with tf.device(self._server.devices[0]):
+      self._server.ledger.reset_statistics()
+
+  def set_learning_rate(self, learning_rate: float) -> None:
+    """Sets the learning rate of every shard."""
+    for part in self._server.shards:
+      part.optimizer.learning_rate = learning_rate
+
+  def load_weights_from_model(self) -> None:
+    """Makes the model's weights and buffers the server's."""
+    for local, remote in self._weight_pairs():
+      remote.assign(local.value)
+
+  def copy_to_model(self) -> None:
+    """Makes the server's weights, buffers and slots the model's."""
+    for local, remote in self._weight_pairs() + self._slot_pairs():
+      local.assign(remote.numpy())
+
+  def _weight_pairs(self):
+    pairs = []
+    for part, indices in zip(self._server.shards, self.placement, strict=True):
+      for weight, i in zip(part.weights, indices, strict=True):
+        pairs.append((self._model.trainable_variables[i], weight))
+    pairs += zip(
+      self._model.non_trainable_variables, self._server.buffers, strict=True
+    )
+    return pairs
+
+  def _slot_pairs(self):
+    """Pairs the inner optimizer's variables with those of the shards.
+
+    The shards name their variables as the model does, so that the slots have
+    the same names; what belongs to no variable is the same on every shard.
+    """
+    self._optimizer.build(self._model.trainable_variables)
+    remote = {}
+    for part in reversed(self._server.shards):
+      remote.update((v.name, v) for v in part.optimizer.variables)
+    return [
+      (local, remote[local.name])
+      for local in self._optimizer.inner_optimizer.variables
+      if local.name in remote
+    ]
+
+  def checkpoint(self) -> tf.train.Checkpoint:
+    """Returns a checkpoint of all that the server knows but the snapshots."""
+    return tf.train.Checkpoint(
+      **{
+        name: [variable.value for variable in variables]
+        for name, variables in self._server.variables.items()
+      }
+    )
+
+
+def _on(device, function):
+  with tf.device(device):
+    return function()
+
+
+def _fresh(predictor):
+  return type(predictor).from_config(predictor.get_config())
+
+
+def _concrete(function, *specs):
+  return tf.function(function, autograph=False).get_concrete_function(*specs)

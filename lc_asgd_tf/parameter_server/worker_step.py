@@ -1,0 +1,157 @@
+"""What a worker does: pull, compute, push, several times per dispatch."""
+
+import keras
+import tensorflow as tf
+
+from lc_asgd_tf import normalization, server
+from lc_asgd_tf.parameter_server import remote_server
+
+
+class WorkerStep:
+  """The function that the coordinator schedules on workers.
+
+  The model is computed at the pulled snapshot, statelessly: no variable of the
+  coordinator's is captured, and none lives on a worker.
+
+  Args:
+    model: built and compiled, its metrics built too.
+    remote: the server.
+
+  Attributes:
+    result: how a dispatch's result is packed: the model's metric variables,
+      then steps, summed staleness and largest staleness as the worker counted
+      them, each int64.
+  """
+
+  def __init__(
+    self, model: keras.Model, remote: remote_server.RemoteServer
+  ) -> None:
+    self._model = model
+    self._remote = remote
+    self._loss_scale = model.optimizer.inner_optimizer.loss_scale_factor
+    self._metrics = list(model.metrics_variables)
+    count = tf.TensorSpec([], tf.int64)
+    self.result = server.Packing(
+      [tf.TensorSpec(v.shape, v.dtype) for v in self._metrics] + [count] * 3
+    )
+    # The same on every worker, so that the results of all can be added up.
+    self.initial_metrics = [v.numpy() for v in self._metrics]
+    compute = self._compute
+    if model.jit_compile is True:
+      compute = tf.function(compute, jit_compile=True, autograph=False)
+    self._compute_compiled = compute
+
+  def __call__(self, steps: tf.Tensor, iterator) -> tf.Tensor:
+    """Does some steps on the worker on which it runs.
+
+    Args:
+      steps: how many, shape=(), int32.
+      iterator: over the worker's own data set.
+
+    Returns:
+      Everything in `result`, packed.
+    """
+    index = tf.distribute.coordinator.experimental_get_current_worker_index()
+    worker = tf.cast(index, tf.int64)
+
+    def step(i, replies, metrics, counts, communication_seconds):
+      weights, version, buffers = self._remote.open_replies(replies)
+      started = _time_after(weights)
+      loss, gradients, contributions, metrics = self._compute_compiled(
+        worker, weights, buffers, metrics, next(iterator)
+      )
+      computed = _time_after([loss, *gradients])
+      messages = self._remote.messages(
+        gradients,
+        loss,
+        compute_seconds=tf.cast(computed - started, tf.float32),
+        communication_seconds=communication_seconds,
+        contributions=contributions,
+      )
+      replies = self._remote.push(worker, messages)
+      communication_seconds = tf.cast(
+        _time_after(replies) - computed, tf.float32
+      )
+      _, following, _ = self._remote.open_replies(replies)
+      staleness = following - 1 - version
+      steps_done, total, largest = tf.unstack(counts)
+      counts = tf.stack(
+        [steps_done + 1, total + staleness, tf.maximum(largest, staleness)]
+      )
+      return i + 1, replies, metrics, counts, communication_seconds
+
+    _, _, metrics, counts, _ = tf.while_loop(
+      lambda i, *_: i < steps,
+      step,
+      (
+        tf.constant(0),
+        list(self._remote.pull(worker)),
+        [tf.constant(value) for value in self.initial_metrics],
+        tf.zeros([3], tf.int64),
+        tf.constant(0.0),
+      ),
+      # A step begins when the one before it has pushed.
+      parallel_iterations=1,
+    )
+    return self.result.pack([*metrics, *tf.unstack(counts)])
+
+  def _compute(self, worker, weights, buffers, metrics, data):
+    """Returns l, g, contributions to the buffers, and the new metrics."""
+    model = self._model
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    buffers = [
+      normalization.worker_seed(value, worker)
+      if normalization.is_seed(variable)
+      else value
+      for variable, value in zip(
+        model.non_trainable_variables, buffers, strict=True
+      )
+    ]
+    state = [
+      *zip(model.trainable_variables, weights, strict=True),
+      *zip(model.non_trainable_variables, buffers, strict=True),
+      *zip(self._metrics, metrics, strict=True),
+    ]
+    with tf.GradientTape() as tape:
+      tape.watch(weights)
+      with keras.StatelessScope(state, collect_losses=True) as scope:
+        y_pred = model(x, training=True)
+        loss = model.compute_loss(
+          x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
+        )
+        first = next(part for part in tf.nest.flatten(x) if part is not None)
+        model._loss_tracker.update_state(loss, sample_weight=tf.shape(first)[0])
+        model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+      scaled = loss if self._loss_scale is None else loss * self._loss_scale
+    gradients = tape.gradient(
+      scaled, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO
+    )
+    if self._loss_scale is not None:
+      gradients = [g / self._loss_scale for g in gradients]
+    contributions = [
+      normalization.contribution(
+        kind, momentum, pulled, _value(scope, variable, pulled)
+      )
+      for variable, pulled, (kind, momentum) in zip(
+        model.non_trainable_variables,
+        buffers,
+        self._remote.buffer_kinds,
+        strict=True,
+      )
+    ]
+    metrics = [
+      _value(scope, variable, value)
+      for variable, value in zip(self._metrics, metrics, strict=True)
+    ]
+    gradients = [tf.convert_to_tensor(g) for g in gradients]
+    return tf.cast(loss, tf.float32), gradients, contributions, metrics
+
+
+def _value(scope, variable, otherwise):
+  value = scope.get_current_value(variable)
+  return otherwise if value is None else tf.convert_to_tensor(value)
+
+
+def _time_after(tensors):
+  with tf.control_dependencies(tensors):
+    return tf.timestamp()

@@ -1,0 +1,57 @@
+"""What every loss predictor provides."""
+
+import keras
+import tensorflow as tf
+
+from lc_asgd_tf.predictors import forecast as forecast_lib
+
+
+class LossPredictor:
+  """Learns the loss as a function of the server's version, from reports.
+
+  A predictor owns its variables, which `build` creates on the current device.
+  `learn` and `forecast` are traced by the host, which decides where and when
+  they run; both see the whole journal, so that a predictor that lags behind
+  the pushes still trains on what was known when each worker pulled.
+
+  Attributes:
+    batch_size: how many reports one call of `learn` can take.
+  """
+
+  batch_size: int = 1
+
+  def build(self, num_workers: int) -> None:
+    """Creates the variables.
+
+    Args:
+      num_workers: M, which sets the unit of time: M pushes.
+    """
+    raise NotImplementedError
+
+  def learn(self, rows: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> None:
+    """Trains on the reports [first, last), at most the last `batch_size`.
+
+    Args:
+      rows: the journal's ring, shape=(capacity, fields).
+      first: shape=(), int64.
+      last: shape=(), int64.
+    """
+    raise NotImplementedError
+
+  def forecast(self, rows: tf.Tensor, now: tf.Tensor) -> forecast_lib.Forecast:
+    """Returns the forecast from the reports [0, now)."""
+    raise NotImplementedError
+
+  @property
+  def variables(self) -> list[keras.Variable]:
+    """All state, in a fixed order."""
+    raise NotImplementedError
+
+  def get_config(self) -> dict[str, object]:
+    """Returns the constructor's arguments."""
+    return {}
+
+  @classmethod
+  def from_config(cls, config: dict[str, object]) -> "LossPredictor":
+    """Returns the predictor that `get_config` described, not built."""
+    return cls(**config)

@@ -1,0 +1,211 @@
+"""The server's clock and books: versions, staleness, reports, forecasts."""
+
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from lc_asgd_tf.compensation import compensation as compensation_lib
+from lc_asgd_tf.predictors import forecast as forecast_lib
+from lc_asgd_tf.predictors import journal
+
+
+class Statistics(NamedTuple):
+  """Sums over pushes since the last reset; each shape=(), float64.
+
+  Attributes:
+    pushes: how many arrived.
+    rejected: how many of them were not finite and counted as zero.
+    staleness_sum: the sum of tau, in updates.
+    staleness_max: the largest tau.
+    loss_error_sum: of |predicted - reported loss|, forecasts made before the
+      report arrived.
+    loss_error_count: how many pushes met a forecast.
+    step_error_sum: of |predicted - observed tau|, in updates.
+    step_error_count: how many pushes met a forecast.
+  """
+
+  pushes: tf.Tensor
+  rejected: tf.Tensor
+  staleness_sum: tf.Tensor
+  staleness_max: tf.Tensor
+  loss_error_sum: tf.Tensor
+  loss_error_count: tf.Tensor
+  step_error_sum: tf.Tensor
+  step_error_count: tf.Tensor
+
+
+class Ledger:
+  """Counts the versions and knows what each worker last pulled.
+
+  Everything is created on the current device; `pull` and `arrive` must be
+  atomic.
+
+  Attributes:
+    version: t, shape=(), int64, the number of pushes so far.
+    pulled: v_m, shape=(M,), int64, the version each worker pulled last.
+    rows: the journal of reports (see `predictors.journal`).
+    loss_forecast: a `Forecast`, shape=(4,), float64, published by the loss
+      predictor whenever it is done training.
+    step_forecast: tau_hat of each worker's next push, shape=(M,), float32; -1
+      where nothing is known.
+    statistics: `Statistics`, shape=(8,), float64.
+    log_loss_average: (average, count), shape=(2,), float32.
+  """
+
+  def __init__(
+    self, num_workers: int, compensation: compensation_lib.Compensation
+  ) -> None:
+    self._compensation = compensation
+    # The same pace as Holt's level: about half the pushes of one round.
+    self._average_step = min(0.2, 1.0 / (num_workers / 2 + 4))
+
+    def state(shape, dtype, name, value=0):
+      return keras.Variable(
+        tf.fill(shape, tf.cast(value, dtype)),
+        dtype=dtype,
+        trainable=False,
+        name=name,
+      )
+
+    self.version = state([], "int64", "version")
+    self.pulled = state([num_workers], "int64", "pulled")
+    capacity = journal.capacity_for(num_workers)
+    self.rows = state([capacity, journal.FIELDS], "float64", "journal")
+    self.loss_forecast = state([4], "float64", "loss_forecast", -1)
+    self.step_forecast = state([num_workers], "float32", "step_forecast", -1)
+    self.statistics = state([len(Statistics._fields)], "float64", "statistics")
+    self.log_loss_average = state([2], "float32", "log_loss_average")
+
+  @property
+  def variables(self) -> list[keras.Variable]:
+    """All state, in a fixed order."""
+    return [
+      self.version,
+      self.pulled,
+      self.rows,
+      self.loss_forecast,
+      self.step_forecast,
+      self.statistics,
+      self.log_loss_average,
+    ]
+
+  def pull(self, worker: tf.Tensor) -> tf.Tensor:
+    """Notes that a worker pulls now; returns the version, shape=() int64."""
+    version = tf.convert_to_tensor(self.version.value)
+    self.pulled.value.scatter_nd_update([[worker]], [version])
+    return version
+
+  def arrive(
+    self,
+    worker: tf.Tensor,
+    loss: tf.Tensor,
+    sums: tf.Tensor | None = None,
+    compute_seconds: tf.Tensor | float = 0.0,
+    communication_seconds: tf.Tensor | float = 0.0,
+  ) -> tuple[tuple[tf.Tensor, ...], tf.Tensor | None, tf.Tensor]:
+    """Books a push, and the pull that follows it at once.
+
+    Args:
+      worker: m, shape=(), int64.
+      loss: l, shape=().
+      sums: the rule's sums over all shards, or None.
+      compute_seconds: from pull to gradient, for the step predictor.
+      communication_seconds: of the previous push and pull.
+
+    Returns:
+      The rule's coefficients, whether the push is accepted (None: it is) and
+      the new version, shape=() int64, which the worker has pulled with this.
+    """
+    version = tf.convert_to_tensor(self.version.value)
+    pulled = tf.gather(tf.convert_to_tensor(self.pulled.value), worker)
+    staleness = version - pulled
+    expected = tf.gather(tf.convert_to_tensor(self.step_forecast.value), worker)
+    loss = tf.cast(loss, tf.float32)
+    accepted = self._compensation.accepts(sums)
+
+    forecast = forecast_lib.Forecast(
+      *tf.unstack(tf.convert_to_tensor(self.loss_forecast.value))
+    )
+    arrival = compensation_lib.Arrival(
+      staleness=tf.cast(staleness, tf.float32),
+      loss=loss,
+      predicted_change=forecast_lib.predicted_change(
+        forecast, pulled, self._horizon(pulled, version, expected), version
+      ),
+      typical_loss=self._typical_loss(loss),
+    )
+    coefficients = tuple(self._compensation.coefficients(sums, arrival))
+
+    journal.write(
+      self.rows.value,
+      version,
+      journal.Report(
+        version=pulled,
+        loss=loss,
+        worker=worker,
+        staleness=staleness,
+        compute_seconds=compute_seconds,
+        communication_seconds=communication_seconds,
+      ),
+    )
+    self._count(forecast, expected, pulled, version, loss, accepted)
+    following = version + 1
+    self.version.assign(following)
+    self.pulled.value.scatter_nd_update([[worker]], [following])
+    return coefficients, accepted, following
+
+  def _horizon(self, pulled, version, expected):
+    """Returns the version at which the loss is to be predicted."""
+    if self._compensation.horizon == "observed":
+      return version
+    foreseen = tf.cast(pulled, tf.float64) + tf.cast(expected, tf.float64)
+    return tf.where(expected >= 0, foreseen, tf.cast(version, tf.float64))
+
+  def _typical_loss(self, loss):
+    """Returns exp of the average log loss, this report included."""
+    average, count = tf.unstack(
+      tf.convert_to_tensor(self.log_loss_average.value)
+    )
+    y = forecast_lib.log_loss(loss)
+    step = tf.maximum(self._average_step, 1.0 / (count + 1.0))
+    known = tf.math.is_finite(y)
+    average = tf.where(known, average + step * (y - average), average)
+    count = tf.where(known, count + 1.0, count)
+    self.log_loss_average.assign(tf.stack([average, count]))
+    return tf.exp(average)
+
+  def _count(self, forecast, expected, pulled, version, loss, accepted):
+    """Adds one push to the statistics."""
+    old = Statistics(*tf.unstack(tf.convert_to_tensor(self.statistics.value)))
+    staleness = tf.cast(version - pulled, tf.float64)
+    predicted = forecast_lib.predicted_loss(forecast, pulled, version)
+    loss_known = forecast_lib.is_ready(forecast) & tf.math.is_finite(loss)
+    step_known = expected >= 0
+    step_error = tf.abs(tf.cast(expected, tf.float64) - staleness)
+    rejected = (
+      tf.zeros([], tf.float64)
+      if accepted is None
+      else tf.cast(~accepted, tf.float64)
+    )
+
+    def where_known(known, value):
+      value = tf.cast(value, tf.float64)
+      return tf.where(known, value, tf.zeros_like(value))
+
+    new = Statistics(
+      pushes=old.pushes + 1.0,
+      rejected=old.rejected + rejected,
+      staleness_sum=old.staleness_sum + staleness,
+      staleness_max=tf.maximum(old.staleness_max, staleness),
+      loss_error_sum=old.loss_error_sum
+      + where_known(loss_known, tf.abs(predicted - loss)),
+      loss_error_count=old.loss_error_count + where_known(loss_known, 1.0),
+      step_error_sum=old.step_error_sum + where_known(step_known, step_error),
+      step_error_count=old.step_error_count + where_known(step_known, 1.0),
+    )
+    self.statistics.assign(tf.stack(new))
+
+  def reset_statistics(self) -> None:
+    """Starts a new epoch's statistics."""
+    self.statistics.assign(tf.zeros([len(Statistics._fields)], tf.float64))

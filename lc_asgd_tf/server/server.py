@@ -1,0 +1,292 @@
+"""The parameter server: pull, and push, whatever the processes around it."""
+
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+from lc_asgd_tf import normalization, predictors
+from lc_asgd_tf.compensation import compensation as compensation_lib
+from lc_asgd_tf.server import ledger as ledger_lib
+from lc_asgd_tf.server import packing, shard
+
+
+class Server:
+  """Weights in shards, the ledger, and the predictors.
+
+  One worker step is pull -> forward and backward at w_m -> push. A push tells
+  the server the gradient and the loss; the server compensates the gradient,
+  hands it to the inner optimizer, increments t, and answers with its weights,
+  so that every push is also the worker's next pull.
+
+  Messages and replies are packed vectors, one per shard:
+
+      message to shard k   [ gradient_k ]
+      message to shard 0   [ gradient_0 | loss, seconds | contributions ]
+      reply of shard k     [ weights_k ]
+      reply of shard 0     [ weights_0 | version | buffers ]
+
+  where the buffers are the model's non-trainable variables and contributions
+  are what workers add to them (see `lc_asgd_tf.normalization`).
+
+  Args:
+    placement: for each shard, the variables that it takes over.
+    inner_optimizers: one per shard, not built.
+    compensation: the rule.
+    num_workers: M.
+    devices: the device of each shard; the first also has the ledger, the
+      buffers and the predictors. None: wherever TensorFlow puts them.
+    buffers: the model's non-trainable variables.
+    buffer_kinds: (kind, momentum) of each buffer.
+    loss_predictor: not built; None if nothing is to be predicted.
+    step_predictor: not built; None if nothing is to be predicted.
+    jit_compile: whether XLA compiles the update. It must, wherever two
+      workers can push at once: a compiled function holds the locks of all its
+      variables from its first read to its last write.
+  """
+
+  def __init__(
+    self,
+    placement: Sequence[Sequence[keras.Variable]],
+    inner_optimizers: Sequence[keras.optimizers.Optimizer],
+    compensation: compensation_lib.Compensation,
+    num_workers: int,
+    devices: Sequence[str | None] = (None,),
+    buffers: Sequence[keras.Variable] = (),
+    buffer_kinds: Sequence[tuple[normalization.Kind, float]] = (),
+    loss_predictor: predictors.LossPredictor | None = None,
+    step_predictor: predictors.StepPredictor | None = None,
+    jit_compile: bool = True,
+  ) -> None:
+    self.compensation = compensation
+    self.num_workers = num_workers
+    self.devices = tuple(devices)
+    self._jit_compile = jit_compile
+    self.shards = []
+    for variables, inner, device in zip(
+      placement, inner_optimizers, self.devices, strict=True
+    ):
+      with tf.device(device):
+        self.shards.append(shard.Shard(variables, inner, compensation))
+    with tf.device(self.devices[0]):
+      self.ledger = ledger_lib.Ledger(num_workers, compensation)
+      self._buffer_kinds = list(buffer_kinds)
+      self.buffers = [
+        keras.Variable(
+          tf.convert_to_tensor(buffer.value),
+          dtype=buffer.dtype,
+          trainable=False,
+          name=buffer.name,
+        )
+        for buffer in buffers
+      ]
+      self.loss_predictor = loss_predictor
+      self.step_predictor = step_predictor
+      for predictor in (loss_predictor, step_predictor):
+        if predictor is not None:
+          predictor.build(num_workers)
+    scalar = tf.TensorSpec([], tf.float32)
+    buffer_specs = [tf.TensorSpec(b.shape, b.dtype) for b in self.buffers]
+    self._report = packing.Packing([scalar] * 3 + buffer_specs)
+    self._heading = packing.Packing(
+      [tf.TensorSpec([], tf.int64), *buffer_specs]
+    )
+
+  def message_specs(self) -> list[tf.TensorSpec]:
+    """Returns the specification of a message to each shard."""
+    return self._vector_specs(self._report.size)
+
+  def reply_specs(self) -> list[tf.TensorSpec]:
+    """Returns the specification of the reply of each shard."""
+    return self._vector_specs(self._heading.size)
+
+  def messages(
+    self,
+    gradients: Sequence[Sequence[tf.Tensor]],
+    loss: tf.Tensor,
+    compute_seconds: tf.Tensor | float = 0.0,
+    communication_seconds: tf.Tensor | float = 0.0,
+    contributions: Sequence[tf.Tensor] = (),
+  ) -> list[tf.Tensor]:
+    """Packs a worker's push: one message per shard.
+
+    Args:
+      gradients: for each shard, g of each of its variables.
+      loss: l, shape=().
+      compute_seconds: shape=().
+      communication_seconds: shape=().
+      contributions: one per buffer.
+    """
+    packed = [
+      part.packing.pack(g)
+      for part, g in zip(self.shards, gradients, strict=True)
+    ]
+    report = self._report.pack(
+      [loss, compute_seconds, communication_seconds, *contributions]
+    )
+    packed[0] = tf.concat([packed[0], report], axis=0)
+    return packed
+
+  def open_replies(
+    self, replies: Sequence[tf.Tensor]
+  ) -> tuple[list[list[tf.Tensor]], tf.Tensor, list[tf.Tensor]]:
+    """Unpacks replies: weights per shard, version, buffers."""
+    weights = [
+      part.packing.unpack(reply)
+      for part, reply in zip(self.shards, replies, strict=True)
+    ]
+    version, *buffers = self._heading.unpack(
+      replies[0][self.shards[0].packing.size :]
+    )
+    return weights, version, buffers
+
+  def pull(self, worker: tf.Tensor) -> list[tf.Tensor]:
+    """Notes that a worker pulls now; returns one reply per shard.
+
+    Args:
+      worker: m, shape=(), int64.
+    """
+    replies = []
+    for part, device in zip(self.shards, self.devices, strict=True):
+      with tf.device(device):
+        replies.append(self._compiled(part.pull)())
+    with tf.device(self.devices[0]):
+      heading = self._compiled(self._note_pull)(worker)
+      replies[0] = tf.concat([replies[0], heading], axis=0)
+    return replies
+
+  def push(
+    self,
+    worker: tf.Tensor,
+    messages: Sequence[tf.Tensor],
+    snapshots: Sequence[tf.Tensor | None],
+  ) -> list[tf.Tensor]:
+    """Applies a push; returns one reply per shard, the worker's next pull.
+
+    With one shard the whole push is one compiled function. With several, every
+    shard measures, the few sums are added up, and every shard applies.
+
+    Args:
+      worker: m, shape=(), int64.
+      messages: one per shard.
+      snapshots: w_m, packed, per shard: what the worker's last pull returned.
+        None where the rule reads no displacement.
+    """
+    if len(self.shards) == 1:
+      with tf.device(self.devices[0]):
+        return self._compiled(self._push)(worker, messages, snapshots)
+    return self._push(worker, messages, snapshots, self._compiled)
+
+  def _push(
+    self, worker, messages, snapshots, compiled=lambda function: function
+  ):
+    displacements = [None] * len(self.shards)
+    sums = None
+    if self.compensation.measures:
+      shares = []
+      for k, part in enumerate(self.shards):
+        with tf.device(self.devices[k]):
+          share, displacements[k] = compiled(part.measure)(
+            messages[k], snapshots[k]
+          )
+          shares.append(share)
+      with tf.device(self.devices[0]):
+        sums = tf.add_n(shares)
+    with tf.device(self.devices[0]):
+      report = messages[0][self.shards[0].packing.size :]
+      coefficients, accepted, heading = compiled(self._book)(
+        worker, report, sums
+      )
+    replies = []
+    for k, part in enumerate(self.shards):
+      with tf.device(self.devices[k]):
+        replies.append(
+          compiled(part.apply)(
+            messages[k], snapshots[k], displacements[k], coefficients, accepted
+          )
+        )
+    with tf.device(self.devices[0]):
+      replies[0] = tf.concat([replies[0], heading], axis=0)
+    return replies
+
+  def learn(self, first: tf.Tensor) -> tf.Tensor:
+    """Trains the predictors on the reports [first, t) and publishes.
+
+    Training reads a copy of the journal and locks nothing that a push needs;
+    only the few numbers of the new forecasts are handed over. One caller at a
+    time.
+
+    Args:
+      first: shape=(), int64; what an earlier call returned.
+
+    Returns:
+      t, shape=(), int64: how far the reports have been learned.
+    """
+    with tf.device(self.devices[0]):
+      now = tf.convert_to_tensor(self.ledger.version.value)
+      rows = tf.convert_to_tensor(self.ledger.rows.value)
+      loss, staleness = self._learn(rows, first, now)
+      if loss is not None:
+        self.ledger.loss_forecast.assign(loss)
+      if staleness is not None:
+        self.ledger.step_forecast.assign(staleness)
+      return now
+
+  def _learn(self, rows, first, now):
+    loss = staleness = None
+    if self.loss_predictor is not None:
+      self.loss_predictor.learn(rows, first, now)
+      loss = tf.stack(self.loss_predictor.forecast(rows, now))
+    if self.step_predictor is not None:
+      self.step_predictor.learn(rows, first, now)
+      everyone = tf.range(self.num_workers, dtype=tf.int64)
+      staleness = self.step_predictor.forecast(rows, now, everyone)
+    return loss, staleness
+
+  def _note_pull(self, worker):
+    return self._heading.pack(
+      [self.ledger.pull(worker), *self._buffer_values()]
+    )
+
+  def _book(self, worker, report, sums):
+    loss, compute, communication, *contributions = self._report.unpack(report)
+    coefficients, accepted, version = self.ledger.arrive(
+      worker, loss, sums, compute, communication
+    )
+    for buffer, sent, (kind, momentum) in zip(
+      self.buffers, contributions, self._buffer_kinds, strict=True
+    ):
+      current = tf.convert_to_tensor(buffer.value)
+      merged = normalization.merge(kind, momentum, current, sent)
+      if accepted is not None:
+        merged = tf.where(accepted, merged, current)
+      buffer.assign(merged)
+    heading = self._heading.pack([version, *self._buffer_values()])
+    return coefficients, accepted, heading
+
+  def _buffer_values(self):
+    return [tf.convert_to_tensor(buffer.value) for buffer in self.buffers]
+
+  def _compiled(self, function: Callable) -> Callable:
+    if not self._jit_compile:
+      return function
+    return tf.function(function, jit_compile=True, autograph=False)
+
+  def _vector_specs(self, tail: int) -> list[tf.TensorSpec]:
+    sizes = [part.packing.size for part in self.shards]
+    sizes[0] += tail
+    return [tf.TensorSpec([size], packing.CARRIER) for size in sizes]
+
+  @property
+  def variables(self) -> dict[str, list[keras.Variable]]:
+    """All state but the snapshots, by what it belongs to."""
+    variables = {
+      f"shard_{k}": part.variables for k, part in enumerate(self.shards)
+    }
+    variables["ledger"] = self.ledger.variables
+    variables["buffers"] = self.buffers
+    if self.loss_predictor is not None:
+      variables["loss_predictor"] = self.loss_predictor.variables
+    if self.step_predictor is not None:
+      variables["step_predictor"] = self.step_predictor.variables
+    return variables
