@@ -1,6 +1,6 @@
 """Asynchronous SGD for Keras that compensates delayed gradients."""
 
-from lc_asgd_tf import compensation, predictors
+from lc_asgd_tf import callbacks, compensation, predictors
 from lc_asgd_tf.optimizers import (
   ASGD,
   DCASGD,
@@ -19,6 +19,7 @@ __all__ = (
   "AsyncTrainer",
   "StalenessAwareSGD",
   "__version__",
+  "callbacks",
   "compensation",
   "predictors",
 )

@@ -1,0 +1,1 @@
+"""The programs: thin, flags in, library calls, exit status."""

@@ -12,6 +12,8 @@ import enum
 import keras
 import tensorflow as tf
 
+from lc_asgd_tf import errors
+
 
 class Kind(enum.Enum):
   """How a non-trainable variable follows the workers.
@@ -91,7 +93,7 @@ def classify(model: keras.Model) -> list[tuple[Kind, float]]:
   for layer in model._flatten_layers():
     if isinstance(layer, keras.layers.BatchNormalization):
       if layer.synchronized:
-        raise ValueError(
+        raise errors.UserError(
           f"Layer {layer.name!r} is a BatchNormalization with "
           "synchronized=True: asynchronous workers never wait for each other. "
           "Use synchronized=False."

@@ -2,13 +2,14 @@
 
 import collections
 import inspect
+import math
 import time
 from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
-from lc_asgd_tf import optimizers
+from lc_asgd_tf import errors, optimizers
 from lc_asgd_tf.parameter_server import (
   learning_thread,
   remote_server,
@@ -37,7 +38,8 @@ class AsyncTrainer:
   The model is an ordinary one, created outside of `strategy.scope()`. During
   training its weights live on the ps tasks; at the end of every epoch, and so
   for callbacks, validation and afterwards, the model holds the server's
-  weights, and the optimizer the server's slots.
+  weights, and the optimizer the server's slots. Create it after the strategy,
+  which renames the devices of the process.
 
   Args:
     model: any Keras model, compiled with an `lc_asgd_tf.AsyncOptimizer`.
@@ -70,6 +72,7 @@ class AsyncTrainer:
         f"steps_per_dispatch must be at least 1, got {steps_per_dispatch}."
       )
     _check_model(model)
+    _check_devices(model)
     self.model = model
     self._strategy = strategy
     self._steps_per_dispatch = steps_per_dispatch
@@ -95,9 +98,11 @@ class AsyncTrainer:
     """Trains the model, with the arguments of `keras.Model.fit`.
 
     Beside the metrics, the logs of every epoch have `pushes` (applied in this
-    epoch), `staleness_mean` and `staleness_max` (in updates), and, as soon as
-    the predictors forecast, `loss_prediction_mae` (in units of the loss) and
-    `step_prediction_mae` (in updates), of forecasts made before the report.
+    epoch), `rejected` (how many of them were not finite and counted as zero),
+    `staleness_mean` and `staleness_max` (in updates), and the mean absolute
+    errors of forecasts made before the report: `loss_prediction_mae` (in units
+    of the loss) and `step_prediction_mae` (in updates), NaN before there are
+    any.
 
     Args:
       x: a function that returns a batched `tf.data.Dataset` of (x, y) or (x,
@@ -127,7 +132,7 @@ class AsyncTrainer:
     dataset_fn, element_spec, cardinality = _inspect_data(x, self.num_workers)
     if steps_per_epoch is None:
       if cardinality < 0:
-        raise ValueError(
+        raise errors.UserError(
           "steps_per_epoch is needed: the data set does not say how long it is."
         )
       steps_per_epoch = cardinality
@@ -182,7 +187,7 @@ class AsyncTrainer:
     """
     if self._remote is None:
       raise RuntimeError("There is no server yet: call build or fit first.")
-    return self._remote.checkpoint()
+    return self._checkpoint
 
   def build(self, x: Callable[..., tf.data.Dataset]) -> None:
     """Puts the model on the ps tasks, as the first `fit` would.
@@ -197,24 +202,24 @@ class AsyncTrainer:
     """Restores the server, and the model with it, from a checkpoint.
 
     Args:
-      path: what `checkpoint.save` or `checkpoint.write` returned.
+      path: what `save` returned.
 
     Raises:
       ValueError: if the checkpoint is of another model, optimizer or cluster.
       tf.errors.NotFoundError: if there is none.
     """
     try:
-      self.checkpoint.read(path, options=_LOCAL_IO).assert_consumed()
+      self.checkpoint.restore(path, options=LOCAL_IO).assert_consumed()
     except (AssertionError, ValueError) as error:
-      raise ValueError(
+      raise errors.UserError(
         f"The checkpoint {path} does not fit this model, optimizer and number "
         "of workers and ps tasks; start without it, or with the same ones."
       ) from error
     self._remote.copy_to_model()
 
-  def save(self, path: str) -> str:
-    """Writes a checkpoint of the server; returns its path."""
-    return self.checkpoint.write(path, options=_LOCAL_IO)
+  def save(self, prefix: str) -> str:
+    """Writes a checkpoint of the server; returns its path, for `restore`."""
+    return self.checkpoint.save(prefix, options=LOCAL_IO)
 
   def _build(self, element_spec) -> None:
     """Creates the server, unless it is there for this compilation."""
@@ -231,6 +236,7 @@ class AsyncTrainer:
     self._step = worker_step.WorkerStep(model, self._remote)
     self._step_function = tf.function(self._step.__call__, autograph=False)
     self._metrics = worker_metrics.WorkerMetrics(model, self._step)
+    self._checkpoint = self._remote.checkpoint()
     self._built_for = model.optimizer
     self._learning_rate = None
 
@@ -285,20 +291,17 @@ class AsyncTrainer:
   def _server_logs(self) -> dict[str, float]:
     statistics = self._remote.statistics()
     logs = {
-      "pushes": statistics.pushes,
-      "staleness_mean": statistics.staleness_sum / max(statistics.pushes, 1),
-      "staleness_max": statistics.staleness_max,
+      "pushes": int(statistics.pushes),
+      "rejected": int(statistics.rejected),
+      "staleness_mean": _mean(statistics.staleness_sum, statistics.pushes),
+      "staleness_max": int(statistics.staleness_max),
     }
-    if statistics.rejected:
-      logs["rejected"] = statistics.rejected
-    if statistics.loss_error_count:
-      logs["loss_prediction_mae"] = (
-        statistics.loss_error_sum / statistics.loss_error_count
-      )
-    if statistics.step_error_count:
-      logs["step_prediction_mae"] = (
-        statistics.step_error_sum / statistics.step_error_count
-      )
+    logs["loss_prediction_mae"] = _mean(
+      statistics.loss_error_sum, statistics.loss_error_count
+    )
+    logs["step_prediction_mae"] = _mean(
+      statistics.step_error_sum, statistics.step_error_count
+    )
     return logs
 
   def _validate(self, data, batch_size, steps, callbacks) -> dict[str, float]:
@@ -317,9 +320,13 @@ class AsyncTrainer:
 
 # The coordinator reads and writes checkpoints, so that the ps tasks need not
 # see its file system.
-_LOCAL_IO = tf.train.CheckpointOptions(
+LOCAL_IO = tf.train.CheckpointOptions(
   experimental_io_device="/job:chief/replica:0/task:0/device:CPU:0"
 )
+
+
+def _mean(total: float, count: float) -> float:
+  return total / count if count else math.nan
 
 
 def _count_tasks(job: str) -> int:
@@ -338,7 +345,7 @@ def _resolve_verbose(verbose: str | int) -> int:
 
 def _check_model(model: keras.Model) -> None:
   if not model.compiled or model._compile_loss is None:
-    raise ValueError(
+    raise errors.UserError(
       "The model has no loss: call model.compile(optimizer=..., loss=...) "
       "before training."
     )
@@ -355,10 +362,22 @@ def _check_model(model: keras.Model) -> None:
       "AsyncOptimizer(optimizer, compensation)."
     )
   if type(model).train_step is not keras.Model.train_step:
-    raise ValueError(
+    raise errors.UserError(
       f"{type(model).__name__} overrides train_step, which cannot run at a "
       "snapshot; override compute_loss or compute_metrics instead."
     )
+
+
+def _check_devices(model: keras.Model) -> None:
+  """Refuses a model whose variables lie on devices of the past."""
+  known = {device.name for device in tf.config.list_logical_devices()}
+  for variable in model.variables:
+    if variable.value.device not in known:
+      raise errors.UserError(
+        "The model was created before the ParameterServerStrategy, which has "
+        "since renamed the device that its variables lie on: create the "
+        "strategy first, then the model."
+      )
 
 
 def _inspect_data(dataset_fn, num_workers):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from lc_asgd_tf import normalization, optimizers, predictors, server
+from lc_asgd_tf import errors, normalization, optimizers, predictors, server
 from lc_asgd_tf.parameter_server import placement
 from lc_asgd_tf.server import snapshots
 
@@ -36,7 +36,7 @@ class RemoteServer:
   ) -> None:
     optimizer: optimizers.AsyncOptimizer = model.optimizer
     if len(devices) > 1 and optimizer.inner_optimizer.global_clipnorm:
-      raise ValueError(
+      raise errors.UserError(
         "global_clipnorm needs the norm over all variables, but these are "
         f"spread over {len(devices)} ps tasks; use one ps task, or clipnorm."
       )

@@ -1,0 +1,62 @@
+"""Flags of the training loop."""
+
+import dataclasses
+
+from absl import flags
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions:
+  """What the flags of this group say.
+
+  Attributes:
+    epochs: passes over the data, of all workers together.
+    steps_per_epoch: pushes per epoch; None for one pass over the data.
+    steps_per_dispatch: steps per message to a worker; None for a good number.
+    seed: of the initial weights and of the workers' orders of the data.
+  """
+
+  epochs: int
+  steps_per_epoch: int | None
+  steps_per_dispatch: int | None
+  seed: int
+
+
+def define() -> None:
+  """Registers the flags of this group."""
+  flags.DEFINE_integer(
+    "epochs",
+    15,
+    "Passes over the training data, of all workers together.",
+    lower_bound=1,
+  )
+  flags.DEFINE_integer(
+    "steps_per_epoch",
+    None,
+    "Pushes per epoch; by default one pass over the training data.",
+    lower_bound=1,
+  )
+  flags.DEFINE_integer(
+    "steps_per_dispatch",
+    None,
+    "Steps that a worker does per message from the coordinator.",
+    lower_bound=1,
+  )
+  flags.DEFINE_integer(
+    "seed",
+    0,
+    "Of the initial weights and of each worker's order of the data.",
+    lower_bound=0,
+    upper_bound=2**31 - 1,
+  )
+
+
+def read() -> TrainingOptions:
+  """Returns the parsed flags of this group."""
+  values = flags.FLAGS
+  return TrainingOptions(
+    epochs=values.epochs,
+    steps_per_epoch=values.steps_per_epoch,
+    steps_per_dispatch=values.steps_per_dispatch,
+    seed=values.seed,
+  )

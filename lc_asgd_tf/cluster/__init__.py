@@ -1,0 +1,27 @@
+"""Clusters: what a task knows of its cluster, and clusters of one machine."""
+
+from lc_asgd_tf.cluster.local import LocalCluster, TaskFailure
+from lc_asgd_tf.cluster.ports import check_port_free, free_ports
+from lc_asgd_tf.cluster.resources import (
+  Machine,
+  common_environment,
+  coordinator_environment,
+  task_environment,
+)
+from lc_asgd_tf.cluster.specification import (
+  ClusterSpecification,
+  from_environment,
+)
+
+__all__ = [
+  "ClusterSpecification",
+  "LocalCluster",
+  "Machine",
+  "TaskFailure",
+  "check_port_free",
+  "common_environment",
+  "coordinator_environment",
+  "free_ports",
+  "from_environment",
+  "task_environment",
+]

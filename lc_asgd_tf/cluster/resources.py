@@ -1,0 +1,181 @@
+"""Each process's share of one machine, as environment variables.
+
+TensorFlow gives every process as many threads as the machine has cores, and
+every process all GPUs. With several processes on a machine, both hurt: idle
+threads of one spin on the cores that another computes on, and the first
+process takes all GPU memory. The variables here must be in the environment
+before the process imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+
+_NO_GPU = "-1"  # What CUDA takes for "no device"; unset would mean all.
+
+_COMMON = {
+  # A call to a task that is gone fails at once; the caller says whether to
+  # retry.
+  "GRPC_FAIL_FAST": "use_caller",
+  "TF_CPP_MIN_LOG_LEVEL": "1",  # Warnings and errors.
+}
+
+# gRPC sends even calls to this machine through the proxy that http_proxy
+# names, where they hang.
+_LOOPBACK = {"no_grpc_proxy": "127.0.0.1,localhost"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+  """What the tasks of a local cluster share.
+
+  Attributes:
+    cores: Cores that this process may run on.
+    gpus: The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names
+      them.
+  """
+
+  cores: int
+  gpus: tuple[str, ...] = ()
+
+  @classmethod
+  def detect(cls, environ: Mapping[str, str]) -> Machine:
+    """Returns this machine, as far as this process may use it.
+
+    Args:
+      environ: The environment; its CUDA_VISIBLE_DEVICES, if set, limits the
+        GPUs.
+    """
+    return cls(cores=_usable_cores(), gpus=_usable_gpus(environ))
+
+
+def common_environment(environ: Mapping[str, str]) -> dict[str, str]:
+  """Returns the variables that every process of a cluster should have.
+
+  Args:
+    environ: The environment so far; what it sets already is left alone.
+  """
+  return _unset_of(_COMMON, environ)
+
+
+def coordinator_environment(environ: Mapping[str, str]) -> dict[str, str]:
+  """Returns the variables for the coordinator of a local cluster.
+
+  It keeps all cores, since it computes only while the workers wait, and sees
+  no GPU, whose memory belongs to the workers.
+
+  Args:
+    environ: The environment so far; a setting of the user's wins over ours,
+      except where the cluster would not work with it.
+  """
+  # Errors only: this process shares the user's terminal.
+  defaults = {**_COMMON, "TF_CPP_MIN_LOG_LEVEL": "2"}
+  return {
+    **_unset_of(defaults, environ),
+    **_LOOPBACK,
+    "CUDA_VISIBLE_DEVICES": _NO_GPU,
+  }
+
+
+def task_environment(
+  machine: Machine,
+  task_type: str,
+  index: int,
+  *,
+  num_workers: int,
+  num_ps: int,
+  environ: Mapping[str, str],
+) -> dict[str, str]:
+  """Returns the variables for one worker or ps of a local cluster.
+
+  The workers divide the cores and the GPUs among themselves, round-robin. A ps
+  sees no GPU: weights and optimizer state live in its host memory, where
+  every worker's push passes anyway. Where several workers share a GPU, each
+  takes memory as it needs it. (The GPU part follows the documentation of CUDA
+  and TensorFlow; it has not been run on a machine with a GPU.)
+
+  Args:
+    machine: What the cluster shares.
+    task_type: "worker" or "ps".
+    index: Which task of that type, from 0.
+    num_workers: Workers in the cluster.
+    num_ps: Parameter servers in the cluster.
+    environ: The environment so far; a setting of the user's wins over ours,
+      except where the cluster would not work with it.
+  """
+  if task_type == "worker":
+    intra_op = max(1, machine.cores // num_workers)
+    # The function that the coordinator runs on a worker holds one thread of this
+    # pool until it has ended; with no other, its operations would never start.
+    inter_op = intra_op + 1
+    gpu = _gpu_of_worker(machine.gpus, index, num_workers)
+  else:
+    intra_op = max(1, machine.cores // (num_workers + num_ps))
+    # Waiting threads cost nothing, a queue behind a busy one does: one for a
+    # call from each worker, one for the predictors that train meanwhile.
+    inter_op = num_workers + 1
+    gpu = {"CUDA_VISIBLE_DEVICES": _NO_GPU}
+  threads = {
+    "TF_NUM_INTRAOP_THREADS": str(intra_op),
+    "TF_NUM_INTEROP_THREADS": str(inter_op),
+    "OMP_NUM_THREADS": str(intra_op),
+  }
+  return {
+    **common_environment(environ),
+    **_unset_of(threads, environ),
+    **_LOOPBACK,
+    **gpu,
+  }
+
+
+def _unset_of(
+  defaults: Mapping[str, str], environ: Mapping[str, str]
+) -> dict[str, str]:
+  return {k: v for k, v in defaults.items() if k not in environ}
+
+
+def _gpu_of_worker(
+  gpus: tuple[str, ...], index: int, num_workers: int
+) -> dict[str, str]:
+  if not gpus:
+    return {"CUDA_VISIBLE_DEVICES": _NO_GPU}
+  own = {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]}
+  if num_workers > len(gpus):
+    # TensorFlow's default takes all memory of a GPU at once.
+    own["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+  return own
+
+
+def _usable_cores() -> int:
+  if hasattr(os, "sched_getaffinity"):  # Linux; it respects taskset, cgroups'
+    return len(os.sched_getaffinity(0))  # cpusets and batch systems.
+  return os.cpu_count() or 1
+
+
+def _usable_gpus(environ: Mapping[str, str]) -> tuple[str, ...]:
+  if "CUDA_VISIBLE_DEVICES" not in environ:
+    return _installed_gpus()
+  gpus = []
+  for name in environ["CUDA_VISIBLE_DEVICES"].split(","):
+    name = name.strip()
+    if not name or name.startswith("-"):
+      break  # CUDA itself ignores what follows an entry that names no device.
+    gpus.append(name)
+  return tuple(gpus)
+
+
+def _installed_gpus() -> tuple[str, ...]:
+  """Returns the driver's GPUs by UUID: its numbers may differ from CUDA's."""
+  try:
+    listing = subprocess.run(
+      ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=10
+    )
+  except (OSError, subprocess.TimeoutExpired):
+    return ()
+  return tuple(
+    re.findall(r"^GPU .*\(UUID: (GPU-[^)\s]+)\)", listing.stdout, re.MULTILINE)
+  )

@@ -1,0 +1,144 @@
+"""Models by name, or from a file that Keras saved."""
+
+import difflib
+import pathlib
+import zipfile
+from collections.abc import Callable, Sequence
+
+import keras
+
+from lc_asgd_tf import errors
+from lc_asgd_tf.models.mlp import mlp
+from lc_asgd_tf.models.resnet import resnet8, resnet20
+
+_BUILDERS: dict[str, Callable[[Sequence[int], int], keras.Model]] = {
+  "mlp": mlp,
+  "resnet8": resnet8,
+  "resnet20": resnet20,
+}
+
+NAMES: tuple[str, ...] = tuple(_BUILDERS)
+"""The names that `create` knows."""
+
+_SUFFIX = ".keras"
+
+
+def create(
+  name_or_path: str, input_shape: Sequence[int], num_classes: int
+) -> keras.Model:
+  """Builds a model by name, or loads one that `model.save` wrote.
+
+  Building the same name after the same `keras.utils.set_random_seed` gives the
+  same weights. A loaded model keeps its saved weights and comes uncompiled;
+  Keras's safe mode stays on, so a file that carries Python code is refused.
+
+  Args:
+    name_or_path: one of `NAMES`, or the path of a `.keras` file.
+    input_shape: shape of one input, without the batch.
+    num_classes: number of classes.
+
+  Returns:
+    A model from inputs of shape `(batch, *input_shape)` to logits, float32 of
+    shape `(batch, num_classes)`, without a softmax: losses need
+    `from_logits=True`.
+
+  Raises:
+    UserError: if the name is unknown, the file is missing or is no Keras model,
+      or the model in it takes other inputs or returns anything but such logits.
+  """
+  if name_or_path in _BUILDERS:
+    return _BUILDERS[name_or_path](tuple(input_shape), num_classes)
+  path = pathlib.Path(name_or_path).expanduser()
+  if path.suffix != _SUFFIX and not path.exists():
+    raise errors.UserError(_unknown_name(name_or_path))
+  model = _load(path)
+  _check_inputs(model, path, tuple(input_shape))
+  _check_logits(model, path, num_classes)
+  return model
+
+
+def _unknown_name(name: str) -> str:
+  close = difflib.get_close_matches(name.lower(), NAMES, n=1)
+  suggestion = f"; did you mean {close[0]!r}?" if close else ""
+  return (
+    f"model {name!r} is neither one of {', '.join(NAMES)} nor the path of a"
+    f" {_SUFFIX} file{suggestion}"
+  )
+
+
+def _load(path: pathlib.Path) -> keras.Model:
+  """Loads a saved model, uncompiled, or raises a `UserError`."""
+  if not path.is_file():
+    raise errors.UserError(f"there is no model file {path}")
+  # Keras goes by the suffix, and explains other contents badly.
+  if path.suffix != _SUFFIX or not zipfile.is_zipfile(path):
+    raise errors.UserError(
+      f"{path} is not a Keras model; save one with model.save('name{_SUFFIX}')"
+    )
+  try:
+    return keras.saving.load_model(path, compile=False)
+  except Exception as error:  # Layers' own code runs, and may raise anything.
+    raise errors.UserError(
+      f"{path} cannot be loaded: {type(error).__name__}: {_reason(error)}"
+    ) from error
+
+
+def _reason(error: Exception) -> str:
+  """The line of an error that says why; Keras has it follow a preamble."""
+  preamble = "Exception encountered: "
+  lines = str(error).strip().splitlines() or ["no reason given"]
+  reasons = [line for line in lines if line.startswith(preamble)]
+  return reasons[0].removeprefix(preamble) if reasons else lines[0]
+
+
+def _check_inputs(
+  model: keras.Model, path: pathlib.Path, input_shape: tuple[int, ...]
+) -> None:
+  """Raises a `UserError` unless the model takes one input of this shape."""
+  shapes = [tensor.shape[1:] for tensor in getattr(model, "inputs", None) or ()]
+  if len(shapes) != 1:
+    raise errors.UserError(
+      f"the model in {path} has {len(shapes)} inputs of known shape; it must"
+      " have one"
+    )
+  (shape,) = shapes
+  fits = len(shape) == len(input_shape) and all(
+    size in (None, wanted)
+    for size, wanted in zip(shape, input_shape, strict=True)
+  )
+  if not fits:
+    raise errors.UserError(
+      f"the model in {path} takes inputs of shape {tuple(shape)}, but the data"
+      f" has {input_shape}"
+    )
+
+
+def _check_logits(
+  model: keras.Model, path: pathlib.Path, num_classes: int
+) -> None:
+  """Raises a `UserError` unless the model returns float32 logits."""
+  shapes = [tuple(tensor.shape[1:]) for tensor in model.outputs]
+  if shapes != [(num_classes,)]:
+    raise errors.UserError(
+      f"the model in {path} returns {', '.join(map(str, shapes))}, but the data"
+      f" needs one logit for each of {num_classes} classes"
+    )
+  if model.outputs[0].dtype != "float32":
+    raise errors.UserError(
+      f"the model in {path} returns {model.outputs[0].dtype} logits; give its"
+      " last layer dtype='float32'"
+    )
+  if _ends_in_softmax(model):
+    raise errors.UserError(
+      f"the model in {path} ends in a softmax; it must return logits"
+    )
+
+
+def _ends_in_softmax(model: keras.Model) -> bool:
+  """Whether the last layer, or its activation, is a softmax."""
+  last = model.layers[-1]
+  activation = getattr(last, "activation", None)
+  return (
+    isinstance(last, keras.layers.Softmax)
+    or activation is keras.activations.softmax
+  )

@@ -1,0 +1,244 @@
+"""Tests for the reference networks and for models from files."""
+
+import os
+import tempfile
+
+import keras
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from lc_asgd_tf import errors, models
+
+
+def _num_weights(variables):
+  return sum(int(np.prod(variable.shape)) for variable in variables)
+
+
+def _save(directory, model, name="model.keras"):
+  path = os.path.join(directory, name)
+  model.save(path)
+  return path
+
+
+class ReferenceNetworksTest(parameterized.TestCase):
+  @parameterized.product(
+    name=models.NAMES, input_shape=((8, 8, 1), (28, 28, 1), (32, 32, 3))
+  )
+  def test_returns_logits(self, name, input_shape):
+    model = models.create(name, input_shape, num_classes=7)
+    logits = model(np.ones((2, *input_shape), np.float32)).numpy()
+    self.assertEqual(logits.shape, (2, 7))
+    self.assertEqual(logits.dtype, np.float32)
+    self.assertFalse(np.allclose(logits.sum(axis=1), 1))  # No softmax.
+    self.assertEqual(model.name, name)
+
+  @parameterized.parameters(*models.NAMES)
+  def test_returns_float32_under_mixed_precision(self, name):
+    policy = keras.config.dtype_policy()
+    self.addCleanup(keras.config.set_dtype_policy, policy)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = models.create(name, (8, 8, 1), 10)
+    self.assertEqual(model.layers[-2].compute_dtype, "bfloat16")
+    self.assertEqual(model.outputs[0].dtype, "float32")
+
+  @parameterized.parameters(*models.NAMES)
+  def test_the_same_seed_gives_the_same_weights(self, name):
+    def weights(seed):
+      keras.utils.set_random_seed(seed)
+      return models.create(name, (8, 8, 1), 10).get_weights()
+
+    first, again, other = weights(1), weights(1), weights(2)
+    for a, b in zip(first, again, strict=True):
+      np.testing.assert_array_equal(a, b)
+    self.assertFalse(np.array_equal(first[0], other[0]))
+
+  @parameterized.parameters(*models.NAMES)
+  def test_layers_have_the_same_names_when_built_again(self, name):
+    first, again = (models.create(name, (8, 8, 1), 10) for _ in range(2))
+    self.assertEqual(
+      [weight.path for weight in first.weights],
+      [weight.path for weight in again.weights],
+    )
+
+  @parameterized.parameters("mlp", "resnet8")
+  def test_learns_one_batch(self, name):
+    keras.utils.set_random_seed(0)
+    images = np.random.default_rng(0).random((20, 8, 8, 1), np.float32)
+    labels = np.arange(20) % 10
+    model = models.create(name, (8, 8, 1), 10)
+    model.compile(
+      keras.optimizers.Adam(0.01),
+      keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+      metrics=["accuracy"],
+    )
+    history = model.fit(images, labels, batch_size=20, epochs=20, verbose=0)
+    self.assertGreater(history.history["accuracy"][-1], 0.9)
+
+
+class ResidualNetworkTest(parameterized.TestCase):
+  def test_number_of_weights_of_resnet20(self):
+    model = models.resnet20()
+    # By hand; nine weights connect each pair of filters of a convolution.
+    #   stem           9 * 3 * 16                          =     432
+    #   stage 1        6 * 9 * 16 * 16                     =  13,824
+    #   stage 2        9 * 16 * 32 + 5 * 9 * 32 * 32       =  50,688
+    #   stage 3        9 * 32 * 64 + 5 * 9 * 64 * 64       = 202,752
+    #   normalization  2 * (7 * 16 + 6 * 32 + 6 * 64)      =   1,376
+    #   logits         64 * 10 + 10                        =     650
+    self.assertEqual(_num_weights(model.trainable_variables), 269_722)
+    # A moving mean and a moving variance for each scale and offset.
+    self.assertEqual(_num_weights(model.non_trainable_variables), 1_376)
+
+  def test_number_of_weights_of_resnet8(self):
+    model = models.resnet8()
+    #   stem 144, stages 2 * 2,304 + 4,608 + 9,216 + 18,432 + 36,864,
+    #   normalization 2 * (3 * 16 + 2 * 32 + 2 * 64), logits 650
+    self.assertEqual(_num_weights(model.trainable_variables), 75_002)
+
+  @parameterized.parameters(8, 14, 20, 26)
+  def test_depth_counts_the_layers_with_weights(self, depth):
+    model = models.residual_network(depth, (8, 8, 1), 10)
+    kinds = (keras.layers.Conv2D, keras.layers.Dense)
+    layers = [layer for layer in model.layers if isinstance(layer, kinds)]
+    self.assertLen(layers, depth)
+    self.assertEqual(model.name, f"resnet{depth}")
+
+  @parameterized.parameters(2, 7, 10, 21)
+  def test_refuses_other_depths(self, depth):
+    with self.assertRaisesRegex(errors.UserError, f"6n . 2.* not {depth}"):
+      models.residual_network(depth, (8, 8, 1), 10)
+
+  def test_shortcuts_subsample_and_pad_with_zeros(self):
+    model = models.resnet8((8, 8, 1), 10)
+    for layer in model.layers:
+      if layer.name.endswith("_b_norm"):  # Switch the residuals off.
+        layer.gamma.assign(np.zeros(layer.gamma.shape))
+    inspector = keras.Model(
+      model.input,
+      [model.get_layer(name).output for name in ("stem_relu", "pool")],
+    )
+    images = np.random.default_rng(0).random((2, 8, 8, 1), np.float32)
+    stem, pooled = (output.numpy() for output in inspector(images))
+    expected = stem[:, ::4, ::4, :].mean(axis=(1, 2))
+    self.assertGreater(expected.max(), 0)
+    np.testing.assert_allclose(pooled[:, :16], expected, rtol=1e-6)
+    np.testing.assert_array_equal(pooled[:, 16:], 0)
+
+  def test_refuses_what_is_no_image(self):
+    with self.assertRaisesRegex(errors.UserError, "needs images"):
+      models.create("resnet8", (64,), 10)
+
+
+class MlpTest(absltest.TestCase):
+  def test_layers_have_the_given_sizes(self):
+    model = models.mlp((8, 8, 1), 10, hidden=(5, 7, 3), activation="tanh")
+    # 64 * 5 + 5, 5 * 7 + 7, 7 * 3 + 3 and 3 * 10 + 10
+    self.assertEqual(_num_weights(model.trainable_variables), 431)
+    self.assertIs(model.get_layer("hidden3").activation, keras.activations.tanh)
+
+  def test_without_hidden_layers_is_a_linear_classifier(self):
+    model = models.mlp((4,), 3, hidden=())
+    x = np.random.default_rng(0).random((2, 4), np.float32)
+    kernel, bias = model.get_weights()
+    np.testing.assert_allclose(model(x), x @ kernel + bias, rtol=1e-5)
+
+
+class LoadedModelTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.directory = self.enter_context(tempfile.TemporaryDirectory())
+
+  def _assert_error(self, regex, path, input_shape=(4,), num_classes=3):
+    with self.assertRaisesRegex(errors.UserError, regex) as raised:
+      models.create(path, input_shape, num_classes)
+    self.assertNotIn("\n", str(raised.exception))
+
+  @parameterized.parameters(*models.NAMES)
+  def test_computes_what_was_saved(self, name):
+    saved = models.create(name, (8, 8, 1), 10)
+    path = _save(self.directory, saved)
+    loaded = models.create(path, (8, 8, 1), 10)
+    images = np.random.default_rng(0).random((3, 8, 8, 1), np.float32)
+    np.testing.assert_array_equal(loaded(images), saved(images))
+    self.assertFalse(loaded.compiled)
+
+  def test_takes_models_for_images_of_any_size(self):
+    inputs = keras.Input((None, None, 1))
+    outputs = keras.layers.GlobalAveragePooling2D()(inputs)
+    path = _save(
+      self.directory, keras.Model(inputs, keras.layers.Dense(3)(outputs))
+    )
+    model = models.create(path, (8, 8, 1), 3)
+    self.assertEqual(model(np.zeros((2, 8, 8, 1))).shape, (2, 3))
+
+  def test_unknown_name(self):
+    self._assert_error(
+      "'resnet21' is neither one of mlp, resnet8, resnet20 .*"
+      "did you mean 'resnet20'",
+      "resnet21",
+    )
+
+  def test_missing_file(self):
+    path = os.path.join(self.directory, "none.keras")
+    self._assert_error(f"there is no model file {path}", path)
+
+  @parameterized.parameters("model.keras", "model.txt")
+  def test_not_a_keras_file(self, name):
+    path = os.path.join(self.directory, name)
+    with open(path, "w", encoding="utf-8") as file:
+      file.write("no model")
+    self._assert_error("is not a Keras model", path)
+
+  def test_unknown_layer(self):
+    class Unknown(keras.layers.Layer):
+      def call(self, inputs):
+        return inputs
+
+    path = _save(
+      self.directory,
+      keras.Sequential([keras.Input((4,)), Unknown(), keras.layers.Dense(3)]),
+    )
+    self._assert_error("cannot be loaded: .*not locate class 'Unknown'", path)
+
+  @parameterized.named_parameters(
+    ("size", (5,), r"shape \(4,\), but the data has \(5,\)"),
+    ("rank", (4, 1), r"shape \(4,\), but the data has \(4, 1\)"),
+  )
+  def test_other_inputs(self, input_shape, regex):
+    path = _save(self.directory, models.mlp((4,), 3))
+    self._assert_error(regex, path, input_shape=input_shape)
+
+  def test_other_number_of_classes(self):
+    path = _save(self.directory, models.mlp((4,), 3))
+    regex = r"returns \(3,\), but the data needs .* 5 classes"
+    self._assert_error(regex, path, num_classes=5)
+
+  def test_several_inputs(self):
+    inputs = [keras.Input((4,)), keras.Input((4,))]
+    outputs = keras.layers.Dense(3)(keras.layers.Add()(inputs))
+    path = _save(self.directory, keras.Model(inputs, outputs))
+    self._assert_error("has 2 inputs", path)
+
+  def test_several_outputs(self):
+    inputs = keras.Input((4,))
+    outputs = [keras.layers.Dense(3)(inputs) for _ in range(2)]
+    path = _save(self.directory, keras.Model(inputs, outputs))
+    self._assert_error(r"returns \(3,\), \(3,\), but", path)
+
+  @parameterized.named_parameters(
+    ("activation", [keras.layers.Dense(3, activation="softmax")]),
+    ("layer", [keras.layers.Dense(3), keras.layers.Softmax()]),
+  )
+  def test_softmax(self, layers):
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    self._assert_error("ends in a softmax", _save(self.directory, model))
+
+  def test_logits_of_low_precision(self):
+    model = keras.Sequential(
+      [keras.Input((4,)), keras.layers.Dense(3, dtype="float16")]
+    )
+    self._assert_error("returns float16 logits", _save(self.directory, model))
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,106 @@
+"""From flags to objects, and from a run to its result."""
+
+import keras
+
+import lc_asgd_tf
+from flags.data import DataOptions
+from flags.optimizer import OptimizerOptions
+from flags.training import TrainingOptions
+from lc_asgd_tf import compensation, datasets, errors
+from trainers import run_directory
+
+
+def optimizer(options: OptimizerOptions) -> lc_asgd_tf.AsyncOptimizer:
+  """Returns the optimizer that the flags describe."""
+  return lc_asgd_tf.AsyncOptimizer(
+    _inner_optimizer(options),
+    _rule(options),
+    loss_predictor=options.loss_predictor,
+  )
+
+
+def _rule(options: OptimizerOptions) -> compensation.Compensation:
+  strength = {} if options.lambda_0 is None else {"lambda_0": options.lambda_0}
+  if options.optimizer == "asgd":
+    return compensation.Uncompensated()
+  if options.optimizer == "staleness_aware":
+    return compensation.StalenessAware()
+  if options.optimizer == "dc_asgd_c":
+    return compensation.DelayCompensatedConstant(**strength)
+  if options.optimizer == "dc_asgd":
+    return compensation.DelayCompensatedAdaptive(**strength)
+  return compensation.LossCompensated(horizon=options.horizon)
+
+
+def _inner_optimizer(options: OptimizerOptions) -> keras.optimizers.Optimizer:
+  decay = {}
+  if options.weight_decay is not None:
+    decay = {"weight_decay": options.weight_decay}
+  if options.inner_optimizer == "adam":
+    return keras.optimizers.Adam(options.learning_rate, **decay)
+  if options.inner_optimizer == "adamw":
+    return keras.optimizers.AdamW(options.learning_rate, **decay)
+  return keras.optimizers.SGD(
+    options.learning_rate,
+    momentum=options.momentum,
+    nesterov=options.nesterov,
+    **decay,
+  )
+
+
+def steps_per_epoch(
+  training: TrainingOptions,
+  data: DataOptions,
+  dataset: datasets.ImageClassification,
+) -> int:
+  """Returns how many pushes make an epoch.
+
+  Raises:
+    UserError: if the training data does not fill one batch.
+  """
+  if data.batch_size > dataset.num_train:
+    raise errors.UserError(
+      f"--batch_size={data.batch_size} is more than the {dataset.num_train} "
+      f"training examples of {dataset.name}."
+    )
+  return training.steps_per_epoch or dataset.num_train // data.batch_size
+
+
+def result(
+  rule: str,
+  trainer: lc_asgd_tf.AsyncTrainer,
+  scores: dict[str, float],
+  history: dict[str, list[float | None]],
+) -> dict[str, object]:
+  """Returns what a run is summed up as.
+
+  Args:
+    rule: its name.
+    trainer: after training.
+    scores: of the test data.
+    history: one value per epoch and column.
+  """
+  pushes = history["pushes"]
+
+  def mean(column):
+    known = [
+      (value, weight)
+      for value, weight in zip(history[column], pushes, strict=True)
+      if value is not None
+    ]
+    if not known:
+      return None
+    return sum(v * w for v, w in known) / sum(w for _, w in known)
+
+  return {
+    "optimizer": rule,
+    "num_workers": trainer.num_workers,
+    "num_ps": trainer.num_ps,
+    "test_accuracy": run_directory.finite(scores["accuracy"]),
+    "test_loss": run_directory.finite(scores["loss"]),
+    "pushes": int(sum(pushes)),
+    "staleness_mean": mean("staleness_mean"),
+    "staleness_max": int(max(history["staleness_max"])),
+    "loss_prediction_mae": mean("loss_prediction_mae"),
+    "step_prediction_mae": mean("step_prediction_mae"),
+  }

@@ -1,0 +1,72 @@
+"""What all programs have in common: how they start, fail and end."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from absl import app, flags
+
+_BAD_INPUT = 2  # Exit status, as of most Unix programs.
+_INTERRUPTED = 130  # Exit status, as a shell reports SIGINT.
+
+
+def run(main: Callable[[list[str]], int | None]) -> NoReturn:
+  """Parses the flags, calls `main`, and ends the process.
+
+  What a user can put right (`UserError`, a bad flag, `app.UsageError`) ends it
+  with one line on standard error and status 2; Ctrl-C with one line and
+  status 130. Any other exception is a defect and shows its traceback.
+
+  Args:
+    main: Takes the program's name and the arguments that are no flags; returns
+      the exit status, None for 0. The docstring of its module is what `--help`
+      prints, together with that module's flags.
+  """
+  _make_main_module(main.__module__)
+  try:
+    app.run(functools.partial(_call, main), flags_parser=_parse_flags)
+  except KeyboardInterrupt:
+    _exit("interrupted", _INTERRUPTED)
+
+
+def _make_main_module(name: str) -> None:
+  """Makes `--help` show the module, though an installed script called it."""
+  sys.modules["__main__"].__doc__ = sys.modules[name].__doc__
+  for flag in flags.FLAGS.get_key_flags_for_module(name):
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+  try:
+    return flags.FLAGS(argv)
+  except flags.Error as error:
+    _exit(str(error), _BAD_INPUT)
+  except SystemExit:
+    # Only absl's help flags end up here, and with status 1; but help that was
+    # asked for is no failure.
+    sys.exit(0)
+
+
+def _call(main: Callable[[list[str]], int | None], argv: list[str]) -> int:
+  try:
+    return main(argv) or 0
+  except (ValueError, app.UsageError) as error:
+    if not _is_bad_input(error):
+      raise
+    _exit(str(error), _BAD_INPUT)
+
+
+def _is_bad_input(error: Exception) -> bool:
+  # Not imported at the top: that would load TensorFlow for a mere `--help`, and
+  # before `main` has set the environment that TensorFlow reads.
+  from lc_asgd_tf import errors
+
+  return isinstance(error, (errors.UserError, app.UsageError))
+
+
+def _exit(message: str, status: int) -> NoReturn:
+  print(" ".join(message.split()), file=sys.stderr)
+  sys.exit(status)

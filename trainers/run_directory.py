@@ -1,0 +1,146 @@
+"""What a run leaves behind, and how it is continued."""
+
+import csv
+import datetime
+import json
+import os
+import pathlib
+
+from lc_asgd_tf import errors
+
+_PARENT = "lc_asgd_runs"
+
+
+class RunDirectory:
+  """The paths of one run.
+
+      model.keras    the trained model
+      history.csv    one line per epoch, written as it ends
+      history.json   the same as an object of lists
+      checkpoints/   of the server, one per epoch, the latest two
+      logs/          one file per task
+      tensorboard/   summaries, if asked for
+
+  Args:
+    path: the directory; None for a new one.
+    name: of the new one, in part.
+    resume: whether to continue what the directory holds.
+
+  Raises:
+    UserError: if the directory holds a run and `resume` is not set, if it
+      holds none and `resume` is set, or if it cannot be written.
+  """
+
+  def __init__(
+    self, path: str | None, *, name: str = "run", resume: bool = False
+  ) -> None:
+    if path is None:
+      if resume:
+        raise errors.UserError(
+          "--resume needs --output_dir, to say which run to continue."
+        )
+      now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+      path = os.path.join(_PARENT, f"{name}-{now}-{os.getpid()}")
+    self.path = pathlib.Path(path).expanduser()
+    holds_run = self.checkpoints.exists() or self.history_csv.exists()
+    if holds_run and not resume:
+      raise errors.UserError(
+        f"{self.path} holds a run already: pass --resume to continue it, or "
+        "another --output_dir."
+      )
+    if resume and not holds_run:
+      raise errors.UserError(
+        f"{self.path} holds no run to continue: leave out --resume."
+      )
+    try:
+      self.logs.mkdir(parents=True, exist_ok=True)
+      # Fails early, and not after hours of training.
+      self._probe()
+    except OSError as error:
+      raise errors.UserError(
+        f"cannot write to {self.path}: {error.strerror}; pass another "
+        "--output_dir."
+      ) from error
+
+  def _probe(self) -> None:
+    probe = self.path / ".writable"
+    probe.touch()
+    probe.unlink()
+
+  @property
+  def model(self) -> pathlib.Path:
+    """The trained model."""
+    return self.path / "model.keras"
+
+  @property
+  def history_csv(self) -> pathlib.Path:
+    """One line per epoch."""
+    return self.path / "history.csv"
+
+  @property
+  def history_json(self) -> pathlib.Path:
+    """The history as an object of lists."""
+    return self.path / "history.json"
+
+  @property
+  def checkpoints(self) -> pathlib.Path:
+    """Checkpoints of the server."""
+    return self.path / "checkpoints"
+
+  @property
+  def logs(self) -> pathlib.Path:
+    """One file per task."""
+    return self.path / "logs"
+
+  @property
+  def tensorboard(self) -> pathlib.Path:
+    """Summaries."""
+    return self.path / "tensorboard"
+
+  def keep_epochs(self, epochs: int) -> None:
+    """Drops history from that epoch on, which is about to be repeated."""
+    rows = [row for row in self.history() if int(row["epoch"]) < epochs]
+    if not rows:
+      self.history_csv.unlink(missing_ok=True)
+      return
+    partial = self.history_csv.with_suffix(".partial")
+    with open(partial, "w", newline="") as file:
+      writer = csv.DictWriter(file, rows[0].keys())
+      writer.writeheader()
+      writer.writerows(rows)
+    os.replace(partial, self.history_csv)
+
+  def history(self) -> list[dict[str, str]]:
+    """Returns the lines of the history, as text."""
+    if not self.history_csv.exists():
+      return []
+    with open(self.history_csv, newline="") as file:
+      return list(csv.DictReader(file))
+
+  def write_history_json(self) -> dict[str, list[float | None]]:
+    """Writes `history_json` from `history_csv`, and returns it."""
+    rows = self.history()
+    history = {
+      name: [finite(float(row[name])) for row in rows]
+      for name in (rows[0] if rows else {})
+    }
+    write_atomically(self.history_json, json.dumps(history, indent=2) + "\n")
+    return history
+
+  def save_model(self, model) -> None:
+    """Saves a Keras model, whole or not at all."""
+    partial = self.path / "partial.keras"
+    model.save(partial)
+    os.replace(partial, self.model)
+
+
+def write_atomically(path: pathlib.Path, text: str) -> None:
+  """Writes a file, whole or not at all."""
+  partial = path.with_suffix(path.suffix + ".partial")
+  partial.write_text(text)
+  os.replace(partial, path)
+
+
+def finite(value: float) -> float | None:
+  """Returns the value, or None where JSON has no number for it."""
+  return value if abs(value) < float("inf") else None

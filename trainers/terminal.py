@@ -1,0 +1,45 @@
+"""Keeps TensorFlow's own messages out of the user's terminal."""
+
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+
+from absl import logging
+
+
+class Noise:
+  """What C++ code, loggers and warnings print, from now on.
+
+  `sys.stdout` and `sys.stderr` stay the user's. The process's file descriptor
+  2, to which TensorFlow's C++ code writes while it is imported and ever after,
+  becomes a file: first a temporary one, then that of `keep_in`.
+  """
+
+  def __init__(self) -> None:
+    sys.stderr.flush()
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    self._early = tempfile.TemporaryFile()
+    os.dup2(self._early.fileno(), 2)
+    stream = os.fdopen(os.dup(2), "w", buffering=1)
+    logging.use_absl_handler()
+    logging.get_absl_handler().python_handler.stream = stream
+
+    def show(message, category, filename, lineno, file=None, line=None):
+      text = warnings.formatwarning(message, category, filename, lineno, line)
+      (file or stream).write(text)
+
+    warnings.showwarning = show
+    self._stream = stream
+
+  def keep_in(self, path: str | os.PathLike[str]) -> None:
+    """Appends what there was so far, and is to come, to a file."""
+    self._stream.flush()
+    with open(path, "ab") as log:
+      self._early.seek(0)
+      shutil.copyfileobj(self._early, log)
+      log.flush()
+      for descriptor in (2, self._stream.fileno()):
+        os.dup2(log.fileno(), descriptor)
+    self._early.close()

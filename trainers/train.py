@@ -1,0 +1,197 @@
+"""Trains an image classifier with asynchronous workers: lc-asgd-train.
+
+Without TF_CONFIG in the environment it starts a parameter-server cluster on
+this machine, and stops it at the end. With TF_CONFIG it is the coordinator
+(task type "chief") of a cluster whose workers and parameter servers run
+lc-asgd-serve.
+
+The last line on standard output is one JSON object with the results.
+"""
+
+import _thread
+import contextlib
+import json
+import os
+import sys
+import time
+
+from absl import app
+from absl import flags as absl_flags
+
+from flags import cluster as cluster_flags
+from flags import data as data_flags
+from flags import model as model_flags
+from flags import optimizer as optimizer_flags
+from flags import output as output_flags
+from flags import training as training_flags
+from trainers import program
+
+for _group in (
+  cluster_flags,
+  data_flags,
+  model_flags,
+  optimizer_flags,
+  output_flags,
+  training_flags,
+):
+  _group.define()
+  absl_flags.adopt_module_key_flags(_group)
+
+
+def main(argv: list[str]) -> int:
+  """Trains, evaluates and saves; returns the exit status."""
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected argument: {argv[1]!r}")
+  began = time.monotonic()
+  # Imported here, so that `--help` and a bad flag wait for nothing, and so that
+  # TensorFlow finds the environment as it should be.
+  from trainers import terminal
+
+  noise = terminal.Noise()
+  from lc_asgd_tf.cluster import resources, specification
+
+  environ = dict(os.environ)
+  external = None
+  if "TF_CONFIG" in environ:
+    external = specification.from_environment(environ)
+    _check_is_chief(external)
+  os.environ.update(resources.coordinator_environment(environ))
+
+  from trainers import run_directory
+
+  output = output_flags.read()
+  model_name = os.path.splitext(os.path.basename(model_flags.read().model))[0]
+  directory = run_directory.RunDirectory(
+    output.output_dir,
+    name=f"{data_flags.read().dataset}-{model_name}-"
+    f"{optimizer_flags.read().optimizer}".replace("/", "_"),
+    resume=output.resume,
+  )
+  noise.keep_in(directory.logs / "coordinator.log")
+
+  import tensorflow as tf
+
+  from lc_asgd_tf import cluster as cluster_lib
+
+  try:
+    with contextlib.ExitStack() as stack:
+      local = None
+      if external is None:
+        options = cluster_flags.read()
+        local = cluster_lib.LocalCluster(
+          options.num_workers,
+          options.num_ps,
+          directory.logs,
+          options.base_port,
+          environ=environ,
+          on_failure=lambda _: _thread.interrupt_main(),
+        )
+      try:
+        result = _train(stack, external, local, directory)
+      except (KeyboardInterrupt, tf.errors.OpError):
+        # Whichever hears first of a task's death; it is the cause to report.
+        if local is not None:
+          local.check(wait=2.0)
+        raise
+  except cluster_lib.TaskFailure as failure:
+    print(f"lc-asgd-train: {failure}", file=sys.stderr)
+    return 1
+  result["seconds"] = round(time.monotonic() - began, 3)
+  result["output_dir"] = str(directory.path)
+  print(json.dumps(result), flush=True)
+  return 0
+
+
+def _check_is_chief(specification) -> None:
+  from lc_asgd_tf import errors
+
+  if specification.task_type != "chief":
+    raise errors.UserError(
+      f"TF_CONFIG says that this is {specification.task_type} "
+      f"{specification.task_index}: run lc-asgd-serve for it; lc-asgd-train is "
+      "for the chief."
+    )
+
+
+def _train(stack, external, local, directory) -> dict[str, object]:
+  """Does everything that may fail for the user's reasons, then trains."""
+  import keras
+  import tensorflow as tf
+
+  import lc_asgd_tf
+  from lc_asgd_tf import datasets, models
+  from trainers import build
+
+  data = data_flags.read()
+  training = training_flags.read()
+  output = output_flags.read()
+  dataset = datasets.load(data.dataset, data.data_dir)
+  steps_per_epoch = build.steps_per_epoch(training, data, dataset)
+  specification = external
+  if local is not None:
+    stack.enter_context(local)
+    specification = local.specification
+  strategy = tf.distribute.ParameterServerStrategy(
+    specification.cluster_resolver()
+  )
+  # After the strategy: connecting to a cluster renames this process's devices.
+  keras.utils.set_random_seed(training.seed)
+  model = models.create(
+    model_flags.read().model, dataset.image_shape, dataset.num_classes
+  )
+  model.compile(
+    optimizer=build.optimizer(optimizer_flags.read()),
+    loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    metrics=["accuracy"],
+  )
+  test = dataset.test(data.batch_size)
+
+  def dataset_fn(context):
+    return dataset.train(
+      data.batch_size,
+      seed=training.seed,
+      worker=context.input_pipeline_id,
+      augment=data.augment,
+    )
+
+  trainer = lc_asgd_tf.AsyncTrainer(
+    model, strategy, steps_per_dispatch=training.steps_per_dispatch
+  )
+  checkpoint = lc_asgd_tf.callbacks.ServerCheckpoint(
+    trainer, directory.checkpoints
+  )
+  initial_epoch = 0
+  if output.resume:
+    trainer.build(dataset_fn)
+    initial_epoch = checkpoint.restore_latest()
+    directory.keep_epochs(initial_epoch)
+  callbacks = [
+    checkpoint,
+    keras.callbacks.CSVLogger(directory.history_csv, append=output.resume),
+  ]
+  if output.tensorboard:
+    callbacks.append(keras.callbacks.TensorBoard(directory.tensorboard))
+  trainer.fit(
+    dataset_fn,
+    epochs=training.epochs,
+    initial_epoch=initial_epoch,
+    steps_per_epoch=steps_per_epoch,
+    validation_data=test,
+    callbacks=callbacks,
+    verbose=1 if sys.stdout.isatty() else 2,
+  )
+  scores = model.evaluate(test, return_dict=True, verbose=0)
+  directory.save_model(model)
+  history = directory.write_history_json()
+  return build.result(
+    optimizer_flags.read().optimizer, trainer, scores, history
+  )
+
+
+def run() -> None:
+  """The console script lc-asgd-train."""
+  program.run(main)
+
+
+if __name__ == "__main__":
+  run()
