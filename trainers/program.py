@@ -60,11 +60,13 @@ def _call(main: Callable[[list[str]], int | None], argv: list[str]) -> int:
 
 
 def _is_bad_input(error: Exception) -> bool:
+  if isinstance(error, app.UsageError):
+    return True
   # Not imported at the top: that would load TensorFlow for a mere `--help`, and
   # before `main` has set the environment that TensorFlow reads.
   from lc_asgd_tf import errors
 
-  return isinstance(error, (errors.UserError, app.UsageError))
+  return isinstance(error, errors.UserError)
 
 
 def _exit(message: str, status: int) -> NoReturn:

@@ -105,8 +105,8 @@ def _exit_with_parent() -> None:
     try:
       while os.read(_LIFELINE, 1):
         pass
-    finally:
-      os.write(sys.stderr.fileno(), b"the coordinator is gone: exiting\n")
+      os.write(2, b"the coordinator is gone: exiting\n")
+    finally:  # Whatever went wrong: no process stays behind.
       os._exit(1)
 
   threading.Thread(target=listen, name="lifeline", daemon=True).start()

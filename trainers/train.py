@@ -10,6 +10,7 @@ The last line on standard output is one JSON object with the results.
 
 import _thread
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -130,6 +131,8 @@ def _train(stack, external, local, directory) -> dict[str, object]:
   specification = external
   if local is not None:
     stack.enter_context(local)
+    # Before the servers go, what TensorFlow keeps on them.
+    stack.callback(gc.collect)
     specification = local.specification
   strategy = tf.distribute.ParameterServerStrategy(
     specification.cluster_resolver()

@@ -1,6 +1,10 @@
 """Clusters: what a task knows of its cluster, and clusters of one machine."""
 
-from lc_asgd_tf.cluster.local import LocalCluster, TaskFailure
+from lc_asgd_tf.cluster.local import (
+  LocalCluster,
+  TaskFailure,
+  interrupt_main_thread,
+)
 from lc_asgd_tf.cluster.ports import check_port_free, free_ports
 from lc_asgd_tf.cluster.resources import (
   Machine,
@@ -23,5 +27,6 @@ __all__ = [
   "coordinator_environment",
   "free_ports",
   "from_environment",
+  "interrupt_main_thread",
   "task_environment",
 ]

@@ -48,6 +48,21 @@ class TaskFailure(RuntimeError):
     self.log_path = log_path
 
 
+def interrupt_main_thread(failure: TaskFailure) -> None:
+  """Raises KeyboardInterrupt in the main thread, even where it waits.
+
+  For `LocalCluster(on_failure=...)`: catch the interrupt and call `check`,
+  which raises the failure itself; if it does not, it was the user's Ctrl-C.
+
+  Args:
+    failure: Not used; `check` has it.
+  """
+  del failure
+  # A true signal: `_thread.interrupt_main` only makes a note, which a thread
+  # that waits for a lock does not read.
+  signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+
 class LocalCluster:
   """Starts the worker and ps processes, watches over them, and stops them.
 
@@ -88,7 +103,7 @@ class LocalCluster:
         workers, in this order; any free ports if None.
       on_failure: Called once, in a thread of the cluster's, as soon as a
         serving task ends by itself. Meant to interrupt a coordinator that waits
-        for that task.
+        for that task, as `interrupt_main_thread` does.
       start_timeout: Seconds that all tasks together may take until they
         serve; if None, 60 plus 10 per task.
       environ: What the tasks inherit, by default `os.environ` as it is now.
@@ -123,6 +138,11 @@ class LocalCluster:
     self._started = False
     self._stopping = False
     self._failure: TaskFailure | None = None
+
+  @property
+  def pids(self) -> dict[str, int]:
+    """The process id of each started task by its name, such as "worker 2"."""
+    return {task.name: task.process.pid for task in self._tasks}
 
   def __enter__(self) -> LocalCluster:
     self.start()
@@ -162,7 +182,7 @@ class LocalCluster:
     """
     with self._changed:
       self._changed.wait_for(lambda: self._failure, wait)
-      if self._failure and not self._stopping:
+      if self._failure:
         raise self._failure
 
   def stop(self, grace: float = 5.0) -> None:

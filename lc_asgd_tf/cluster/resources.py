@@ -3,7 +3,7 @@
 TensorFlow gives every process as many threads as the machine has cores, and
 every process all GPUs. With several processes on a machine, both hurt: idle
 threads of one spin on the cores that another computes on, and the first
-process takes all GPU memory. The variables here must be in the environment
+process takes all GPU memory. The variables here belong into the environment
 before the process imports TensorFlow.
 """
 
@@ -23,6 +23,12 @@ _COMMON = {
   "GRPC_FAIL_FAST": "use_caller",
   "TF_CPP_MIN_LOG_LEVEL": "1",  # Warnings and errors.
 }
+
+# The function that the coordinator runs on a worker holds one of these threads
+# until it has ended. With no other, which is also TensorFlow's default on a
+# machine of one core, its operations never start and the cluster hangs.
+_INTER_OP = "TF_NUM_INTEROP_THREADS"
+_MIN_INTER_OP = 2
 
 # gRPC sends even calls to this machine through the proxy that http_proxy
 # names, where they hang.
@@ -57,9 +63,13 @@ def common_environment(environ: Mapping[str, str]) -> dict[str, str]:
   """Returns the variables that every process of a cluster should have.
 
   Args:
-    environ: The environment so far; what it sets already is left alone.
+    environ: The environment so far; a setting of the user's wins over ours,
+      except where the cluster would not work with it.
   """
-  return _unset_of(_COMMON, environ)
+  return {
+    **_unset_of(_COMMON, environ),
+    **_inter_op_threads(_usable_cores(), environ),
+  }
 
 
 def coordinator_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -73,9 +83,10 @@ def coordinator_environment(environ: Mapping[str, str]) -> dict[str, str]:
       except where the cluster would not work with it.
   """
   # Errors only: this process shares the user's terminal.
-  defaults = {**_COMMON, "TF_CPP_MIN_LOG_LEVEL": "2"}
+  quiet = _unset_of({"TF_CPP_MIN_LOG_LEVEL": "2"}, environ)
   return {
-    **_unset_of(defaults, environ),
+    **common_environment(environ),
+    **quiet,
     **_LOOPBACK,
     "CUDA_VISIBLE_DEVICES": _NO_GPU,
   }
@@ -109,9 +120,7 @@ def task_environment(
   """
   if task_type == "worker":
     intra_op = max(1, machine.cores // num_workers)
-    # The function that the coordinator runs on a worker holds one thread of this
-    # pool until it has ended; with no other, its operations would never start.
-    inter_op = intra_op + 1
+    inter_op = intra_op + 1  # One for the function that runs the others.
     gpu = _gpu_of_worker(machine.gpus, index, num_workers)
   else:
     intra_op = max(1, machine.cores // (num_workers + num_ps))
@@ -121,12 +130,12 @@ def task_environment(
     gpu = {"CUDA_VISIBLE_DEVICES": _NO_GPU}
   threads = {
     "TF_NUM_INTRAOP_THREADS": str(intra_op),
-    "TF_NUM_INTEROP_THREADS": str(inter_op),
     "OMP_NUM_THREADS": str(intra_op),
   }
   return {
     **common_environment(environ),
     **_unset_of(threads, environ),
+    **_inter_op_threads(inter_op, environ),
     **_LOOPBACK,
     **gpu,
   }
@@ -136,6 +145,14 @@ def _unset_of(
   defaults: Mapping[str, str], environ: Mapping[str, str]
 ) -> dict[str, str]:
   return {k: v for k, v in defaults.items() if k not in environ}
+
+
+def _inter_op_threads(
+  wanted: int, environ: Mapping[str, str]
+) -> dict[str, str]:
+  if environ.get(_INTER_OP, "1") != "1":
+    return {}
+  return {_INTER_OP: str(max(_MIN_INTER_OP, wanted))}
 
 
 def _gpu_of_worker(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TASK_TYPES = ("chief", "worker", "ps")
 
-_ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s:/@\[\]]+):([0-9]{1,9})")
+_ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):([0-9]{1,9})")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,6 @@ from lc_asgd_tf.normalization.async_bn import (
   Kind,
   classify,
   contribution,
-  is_seed,
   merge,
   worker_seed,
 )
@@ -13,7 +12,6 @@ __all__ = (
   "Kind",
   "classify",
   "contribution",
-  "is_seed",
   "merge",
   "worker_seed",
 )

@@ -72,10 +72,10 @@ def worker_seed(state: tf.Tensor, worker: tf.Tensor) -> tf.Tensor:
   draw different numbers; worker 0 draws what a single process would.
 
   Args:
-    state: (seed, counter), shape=(2,), uint32.
+    state: (seed, counter), shape=(2,), an integer dtype.
     worker: m, shape=(), int64.
   """
-  shift = tf.cast(worker, tf.uint32) * tf.constant(0x9E3779B9, tf.uint32)
+  shift = tf.cast(worker * 0x9E3779B9, state.dtype)
   return state + tf.stack([shift, tf.zeros_like(shift)])
 
 
@@ -86,11 +86,13 @@ def classify(model: keras.Model) -> list[tuple[Kind, float]]:
   `LATEST`, which leaves them as they are.
 
   Raises:
-    ValueError: for synchronized batch normalization, which asynchronous
-      workers cannot do.
+    UserError: for synchronized batch normalization, which asynchronous workers
+      cannot do.
   """
   kinds = {}
   for layer in model._flatten_layers():
+    for generator in layer._seed_generators:
+      kinds[id(generator.state)] = (Kind.COUNTER, 0.0)
     if isinstance(layer, keras.layers.BatchNormalization):
       if layer.synchronized:
         raise errors.UserError(
@@ -102,14 +104,6 @@ def classify(model: keras.Model) -> list[tuple[Kind, float]]:
         for variable in (layer.moving_mean, layer.moving_variance):
           kinds[id(variable)] = (Kind.MOVING_STATISTIC, layer.momentum)
   return [
-    kinds.get(
-      id(variable),
-      (Kind.COUNTER if is_seed(variable) else Kind.LATEST, 0.0),
-    )
+    kinds.get(id(variable), (Kind.LATEST, 0.0))
     for variable in model.non_trainable_variables
   ]
-
-
-def is_seed(variable: keras.Variable) -> bool:
-  """Returns whether a variable is a seed generator's state."""
-  return variable.dtype == "uint32" and tuple(variable.shape) == (2,)

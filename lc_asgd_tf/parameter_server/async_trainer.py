@@ -208,13 +208,14 @@ class AsyncTrainer:
       ValueError: if the checkpoint is of another model, optimizer or cluster.
       tf.errors.NotFoundError: if there is none.
     """
-    try:
-      self.checkpoint.restore(path, options=LOCAL_IO).assert_consumed()
-    except (AssertionError, ValueError) as error:
+    checkpoint = self.checkpoint
+    # Before anything is overwritten.
+    if not self._remote.fits(path):
       raise errors.UserError(
         f"The checkpoint {path} does not fit this model, optimizer and number "
         "of workers and ps tasks; start without it, or with the same ones."
-      ) from error
+      )
+    checkpoint.restore(path, options=LOCAL_IO).assert_consumed()
     self._remote.copy_to_model()
 
   def save(self, prefix: str) -> str:

@@ -10,6 +10,10 @@ from lc_asgd_tf.parameter_server import placement
 from lc_asgd_tf.server import snapshots
 
 
+# How a checkpoint names the value of a variable.
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+
+
 def ps_device(task: int) -> str:
   """Returns the device on which a ps task keeps its variables."""
   return f"/job:ps/replica:0/task:{task}/device:CPU:0"
@@ -185,6 +189,26 @@ class RemoteServer:
       for local in self._optimizer.inner_optimizer.variables
       if local.name in remote
     ]
+
+  def fits(self, path: str) -> bool:
+    """Returns whether a checkpoint has these variables, and only these.
+
+    Raises:
+      tf.errors.NotFoundError: if there is no checkpoint.
+    """
+    reader = tf.train.load_checkpoint(path)
+    dtypes = reader.get_variable_to_dtype_map()
+    found = {
+      name.removesuffix(_VALUE): (tuple(shape), dtypes[name])
+      for name, shape in reader.get_variable_to_shape_map().items()
+      if name.endswith(_VALUE) and not name.startswith("save_counter/")
+    }
+    expected = {
+      f"{name}/{i}": (tuple(variable.shape), variable.value.dtype)
+      for name, variables in self._server.variables.items()
+      for i, variable in enumerate(variables)
+    }
+    return found == expected
 
   def checkpoint(self) -> tf.train.Checkpoint:
     """Returns a checkpoint of all that the server knows but the snapshots."""

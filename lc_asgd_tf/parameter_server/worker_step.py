@@ -101,10 +101,10 @@ class WorkerStep:
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     buffers = [
       normalization.worker_seed(value, worker)
-      if normalization.is_seed(variable)
+      if kind is normalization.Kind.COUNTER
       else value
-      for variable, value in zip(
-        model.non_trainable_variables, buffers, strict=True
+      for value, (kind, _) in zip(
+        buffers, self._remote.buffer_kinds, strict=True
       )
     ]
     state = [

@@ -1,0 +1,150 @@
+"""AsyncTrainer on real clusters: nothing is lost, nothing is different."""
+
+from absl.testing import absltest, parameterized
+
+from tests.parameter_server import cluster_case, scenarios
+
+_STEPS = scenarios.STEPS
+
+
+class ManyWorkersTest(cluster_case.ClusterTestCase):
+  MODULE = scenarios.__name__
+  NUM_WORKERS = 3
+  NUM_PS = 2
+  SCENARIOS = (
+    "asgd_counts",
+    "adam_counts",
+    "lc_asgd_counts",
+    "batch_normalization",
+    "callbacks",
+    "checkpoints",
+    "errors",
+  )
+
+  @parameterized.parameters("asgd_counts", "adam_counts", "lc_asgd_counts")
+  def test_no_push_is_lost(self, scenario):
+    counts = self.results[scenario]
+    self.assertEqual(counts["iterations"], [_STEPS, _STEPS])
+    self.assertEqual(counts["version"], _STEPS)
+    self.assertEqual(counts["pushes"], _STEPS)
+    self.assertEqual(counts["worker_steps"], _STEPS)
+    self.assertEqual(counts["variables_per_shard"], [2, 2])
+
+  @parameterized.parameters("asgd_counts", "adam_counts", "lc_asgd_counts")
+  def test_server_and_workers_count_the_same_staleness(self, scenario):
+    counts = self.results[scenario]
+    self.assertEqual(counts["staleness_sum"], counts["worker_staleness_sum"])
+    self.assertEqual(counts["staleness_max"], counts["worker_staleness_max"])
+    # Without a late push, none of this would have been a test.
+    self.assertGreater(counts["staleness_max"], 0)
+
+  def test_every_weight_moves_by_every_push(self):
+    kernel, bias = [[-_STEPS]] * 3, [-_STEPS]
+    self.assertEqual(
+      self.results["asgd_counts"]["weights"], [kernel, bias, kernel, bias]
+    )
+
+  def test_slots_are_updated_by_every_push(self):
+    # All gradients are 1, so that after n updates the average is 1 - beta^n.
+    for value in self.results["adam_counts"]["momentums"]:
+      self.assertAlmostEqual(value, 1 - 0.9**_STEPS, places=5)
+    for value in self.results["lc_asgd_counts"]["second_moments"]:
+      self.assertAlmostEqual(value, 1 - 0.95**_STEPS, places=5)
+    self.assertEqual(self.results["lc_asgd_counts"]["rejected"], 0)
+
+  def test_metrics_count_every_example(self):
+    counts = self.results["asgd_counts"]
+    self.assertEqual(counts["examples"], _STEPS * scenarios.BATCH)
+    self.assertTrue(counts["loss_is_finite"])
+
+  def test_moving_statistics_do_not_depend_on_staleness(self):
+    result = self.results["batch_normalization"]
+    self.assertGreater(result["staleness_max"], 0)
+    kept = 0.99**_STEPS
+    for moving, batch in zip(
+      result["moving_mean"], result["batch_mean"], strict=True
+    ):
+      self.assertAlmostEqual(moving, (1 - kept) * batch, places=4)
+    for moving, batch in zip(
+      result["moving_variance"], result["batch_variance"], strict=True
+    ):
+      self.assertAlmostEqual(moving, kept + (1 - kept) * batch, places=4)
+
+  def test_no_random_number_is_drawn_twice(self):
+    self.assertEqual(self.results["batch_normalization"]["seed_steps"], _STEPS)
+
+  def test_callbacks_see_and_steer_the_server(self):
+    result = self.results["callbacks"]
+    self.assertEqual(result["seen"], [-20.0, -30.0, -35.0])
+    self.assertEqual(result["epochs"], 3)
+    self.assertEqual(result["last_batch"], 19)
+    self.assertContainsSubset(
+      [
+        "loss",
+        "val_loss",
+        "learning_rate",
+        "pushes",
+        "staleness_mean",
+        "staleness_max",
+        "loss_prediction_mae",
+        "step_prediction_mae",
+      ],
+      result["keys"],
+    )
+
+  def test_fit_continues_where_it_was(self):
+    result = self.results["callbacks"]
+    self.assertEqual(result["epochs_again"], 1)
+    self.assertEqual(result["after_again"], -40.0)
+
+  def test_checkpoints_bring_everything_back(self):
+    result = self.results["checkpoints"]
+    self.assertTrue(result["moved"])
+    self.assertTrue(result["restored"])
+    self.assertTrue(result["restored_slots"])
+    self.assertEqual(result["version"], 30)
+    self.assertIn("does not fit", result["error"])
+
+  def test_a_saved_model_has_weights_and_optimizer(self):
+    result = self.results["checkpoints"]
+    self.assertTrue(result["loaded"])
+    self.assertEqual(result["loaded_iterations"], 30)
+    self.assertEqual(result["loaded_class"], "LCASGD")
+
+  @parameterized.parameters(
+    ("not compiled", "UserError: The model has no loss"),
+    ("no loss", "UserError: The model has no loss"),
+    ("stock optimizer", "TypeError: The optimizer must be"),
+    ("train_step", "UserError: OwnStep overrides train_step"),
+    ("strategy", "TypeError: strategy must be"),
+    ("data set", "TypeError: x must be a function"),
+    ("not a data set", "TypeError: x must return a tf.data.Dataset"),
+    ("endless", "UserError: steps_per_epoch is needed"),
+    ("steps", "ValueError: steps_per_epoch must be at least 1"),
+    ("global_clipnorm", "UserError: global_clipnorm needs"),
+  )
+  def test_bad_input_is_refused_in_one_line(self, name, message):
+    error = self.results["errors"][name]
+    self.assertStartsWith(error, message)
+    self.assertNotIn("\n", error)
+
+
+class OneWorkerTest(cluster_case.ClusterTestCase):
+  MODULE = scenarios.__name__
+  NUM_WORKERS = 1
+  NUM_PS = 2
+  SCENARIOS = ("sequential",)
+
+  def test_equals_sequential_training(self):
+    results = self.results["sequential"]
+    self.assertLen(results, 9)
+    for name, difference in results.items():
+      with self.subTest(name):
+        self.assertEqual(difference["staleness_max"], 0)
+        self.assertLess(difference["weights"], 2e-5)
+        self.assertLess(difference["loss"], 2e-5)
+        self.assertLess(difference["accuracy"], 1e-6)
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,92 @@
+"""Runs scenarios on a real local cluster, in a process of their own.
+
+TensorFlow connects a process to one cluster for good, so that every cluster
+gets a coordinator process, which runs its scenarios one after another and
+prints what they return as JSON.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import tensorflow as tf
+from absl.testing import parameterized
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+class ClusterTestCase(parameterized.TestCase):
+  """Starts one cluster per class and holds what its scenarios returned.
+
+  Class attributes:
+    MODULE: the module that defines the scenarios.
+    SCENARIOS: names of functions of a `ParameterServerStrategy`.
+    NUM_WORKERS: worker processes.
+    NUM_PS: ps processes.
+  """
+
+  MODULE: str
+  SCENARIOS: tuple[str, ...]
+  NUM_WORKERS = 1
+  NUM_PS = 1
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    with tempfile.TemporaryDirectory() as directory:
+      completed = subprocess.run(
+        [
+          sys.executable,
+          "-m",
+          __name__,
+          cls.MODULE,
+          str(cls.NUM_WORKERS),
+          str(cls.NUM_PS),
+          directory,
+          *cls.SCENARIOS,
+        ],
+        cwd=_ROOT,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+      )
+    lines = completed.stdout.strip().splitlines()
+    if completed.returncode or not lines:
+      raise AssertionError(
+        f"The coordinator exited with {completed.returncode}:\n"
+        f"{completed.stdout[-2000:]}\n{completed.stderr[-6000:]}"
+      )
+    cls.results = json.loads(lines[-1])
+
+
+def _main(module, num_workers, num_ps, directory, *scenarios):
+  # A coordinator needs the cluster's environment before TensorFlow starts.
+  import gc
+  import importlib
+
+  from lc_asgd_tf import cluster
+
+  environ = dict(os.environ)
+  with cluster.LocalCluster(
+    int(num_workers), int(num_ps), directory, environ=environ
+  ) as local:
+    strategy = tf.distribute.ParameterServerStrategy(
+      local.specification.cluster_resolver()
+    )
+    results = {}
+    for name in scenarios:
+      scenario = getattr(importlib.import_module(module), name)
+      results[name] = scenario(strategy)
+    del strategy, scenario
+    gc.collect()
+  print("\n" + json.dumps(results), flush=True)
+  os._exit(0)
+
+
+if __name__ == "__main__":
+  _main(*sys.argv[1:])

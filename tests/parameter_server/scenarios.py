@@ -1,0 +1,352 @@
+"""What happens on the clusters; each returns plain values for the tests."""
+
+import math
+import os
+import tempfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import lc_asgd_tf
+from lc_asgd_tf import compensation
+
+BATCH = 4
+STEPS = 200
+# Small, so that the coordinator dispatches often and workers meet.
+DISPATCH = 5
+
+
+class Examples(keras.metrics.Metric):
+  """Counts examples exactly, whatever the batch."""
+
+  def __init__(self, name="examples", **kwargs):
+    super().__init__(name=name, **kwargs)
+    self.count = self.add_variable((), "zeros", dtype="int64", name="count")
+
+  def update_state(self, y_true, y_pred, sample_weight=None):
+    self.count.assign(self.count + tf.shape(y_true, out_type=tf.int64)[0])
+
+  def result(self):
+    return tf.cast(self.count, tf.float64)
+
+
+def _linear_loss(y_true, y_pred):
+  """Whose gradient is 1 for every weight below, whatever the weights."""
+  del y_true
+  return tf.reduce_sum(y_pred, axis=-1)
+
+
+def _ones():
+  x, y = np.ones((BATCH, 3), np.float32), np.ones((BATCH, 1), np.float32)
+  return tf.data.Dataset.from_tensors((x, y))
+
+
+def _counting_model():
+  """Returns a model with four variables, each of gradient 1 at every weight."""
+  inputs = keras.Input((3,))
+  parts = [
+    keras.layers.Dense(1, kernel_initializer="zeros", name=f"part_{i}")(inputs)
+    for i in range(2)
+  ]
+  return keras.Model(inputs, keras.layers.Add()(parts))
+
+
+def _trainer(model, strategy, optimizer, loss=_linear_loss, **compile_kwargs):
+  model.compile(optimizer=optimizer, loss=loss, **compile_kwargs)
+  return lc_asgd_tf.AsyncTrainer(model, strategy, steps_per_dispatch=DISPATCH)
+
+
+def _counts(trainer, logs):
+  server = trainer._remote._server
+  metrics = trainer._metrics
+  return {
+    "iterations": [int(s.optimizer.iterations.numpy()) for s in server.shards],
+    "version": int(server.ledger.version.numpy()),
+    "pushes": logs["pushes"][-1],
+    "staleness_sum": server.ledger.statistics.numpy()[2],
+    "staleness_max": logs["staleness_max"][-1],
+    "worker_steps": metrics.steps,
+    "worker_staleness_sum": metrics.staleness_sum,
+    "worker_staleness_max": metrics.staleness_max,
+    "variables_per_shard": [len(s.weights) for s in server.shards],
+  }
+
+
+def asgd_counts(strategy):
+  """Every push of learning rate 1 moves every weight by exactly -1."""
+  model = _counting_model()
+  trainer = _trainer(
+    model, strategy, lc_asgd_tf.ASGD(1.0), metrics=[Examples()]
+  )
+  history = trainer.fit(_ones, steps_per_epoch=STEPS, verbose=0).history
+  weights = [w.tolist() for w in model.get_weights()]
+  return _counts(trainer, history) | {
+    "weights": weights,
+    "examples": history["examples"][-1],
+    "loss_is_finite": math.isfinite(history["loss"][-1]),
+  }
+
+
+def adam_counts(strategy):
+  """Adam's state is read and written by every push."""
+  model = _counting_model()
+  optimizer = lc_asgd_tf.AsyncOptimizer(keras.optimizers.Adam(0.001))
+  trainer = _trainer(model, strategy, optimizer)
+  history = trainer.fit(_ones, steps_per_epoch=STEPS, verbose=0).history
+  inner = trainer._remote._server.shards[0].optimizer
+  return _counts(trainer, history) | {
+    "momentums": [float(np.ravel(m.numpy())[0]) for m in inner._momentums],
+  }
+
+
+def lc_asgd_counts(strategy):
+  """LC-ASGD reads snapshots, MS, ledger and forecasts, and writes them."""
+  model = _counting_model()
+  trainer = _trainer(model, strategy, lc_asgd_tf.LCASGD(0.001, momentum=0.9))
+  history = trainer.fit(_ones, steps_per_epoch=STEPS, verbose=0).history
+  moments = trainer._remote._server.shards[0].second_moments
+  return _counts(trainer, history) | {
+    "second_moments": [float(np.ravel(m.numpy())[0]) for m in moments],
+    "rejected": history["rejected"][-1],
+  }
+
+
+def _normalized_model():
+  model = keras.Sequential(
+    [
+      keras.Input((3,)),
+      keras.layers.BatchNormalization(momentum=0.99),
+      keras.layers.Dropout(0.5, seed=7),
+      keras.layers.Dense(1),
+    ]
+  )
+  return model
+
+
+def batch_normalization(strategy):
+  """All batches have the same statistics, so the server's are known."""
+  x = np.array([[0, 1, 2], [2, 1, 0], [4, 4, 4], [2, 2, 2]], np.float32)
+
+  def dataset_fn():
+    return tf.data.Dataset.from_tensors((x, np.ones((4, 1), np.float32)))
+
+  model = _normalized_model()
+  trainer = _trainer(model, strategy, lc_asgd_tf.ASGD(0.0), loss="mse")
+  before = int(_seed_state(model)[1])
+  history = trainer.fit(dataset_fn, steps_per_epoch=STEPS, verbose=0).history
+  layer = model.layers[0]
+  return {
+    "batch_mean": x.mean(axis=0).tolist(),
+    "batch_variance": x.var(axis=0).tolist(),
+    "moving_mean": layer.moving_mean.numpy().tolist(),
+    "moving_variance": layer.moving_variance.numpy().tolist(),
+    "staleness_max": history["staleness_max"][-1],
+    "seed_steps": int(_seed_state(model)[1]) - before,
+  }
+
+
+def _seed_state(model):
+  return model.layers[1].seed_generator.state.numpy()
+
+
+def callbacks(strategy):
+  """Callbacks see the server, and the server sees what callbacks set."""
+  model = _counting_model()
+  trainer = _trainer(model, strategy, lc_asgd_tf.ASGD(1.0))
+  seen, batches = [], []
+
+  class Watch(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+      seen.append(float(self.model.get_weights()[0][0, 0]))
+      if epoch == 2:
+        self.model.stop_training = True
+
+    def on_train_batch_end(self, batch, logs=None):
+      batches.append(batch)
+
+  rates = {0: 1.0, 1: 0.5, 2: 0.25}
+  history = trainer.fit(
+    _ones,
+    epochs=10,
+    steps_per_epoch=20,
+    callbacks=[
+      keras.callbacks.LearningRateScheduler(lambda epoch, _: rates[epoch]),
+      Watch(),
+    ],
+    validation_data=([np.ones((2, 3)), np.ones((2, 1))][0], np.ones((2, 1))),
+    verbose=0,
+  )
+  again = trainer.fit(_ones, epochs=1, steps_per_epoch=20, verbose=0)
+  return {
+    "seen": seen,
+    "epochs": len(history.epoch),
+    "keys": sorted(history.history),
+    "last_batch": max(batches),
+    "after_again": float(model.get_weights()[0][0, 0]),
+    "epochs_again": len(again.epoch),
+  }
+
+
+def checkpoints(strategy):
+  """A checkpoint brings back weights, slots, versions; a model its slots."""
+  model = _counting_model()
+  trainer = _trainer(model, strategy, lc_asgd_tf.LCASGD(0.01, momentum=0.9))
+  trainer.fit(_ones, steps_per_epoch=30, verbose=0)
+  with tempfile.TemporaryDirectory() as directory:
+    saved = model.get_weights()
+    slots = [v.numpy() for v in model.optimizer.inner_optimizer.variables]
+    path = trainer.save(os.path.join(directory, "server"))
+    keras_path = os.path.join(directory, "model.keras")
+    model.save(keras_path)
+    loaded = keras.models.load_model(
+      keras_path, custom_objects={"_linear_loss": _linear_loss}
+    )
+    trainer.fit(_ones, steps_per_epoch=30, verbose=0)
+    moved = model.get_weights()
+    trainer.restore(path)
+    restored_slots = model.optimizer.inner_optimizer.variables
+    other = _trainer(_normalized_model(), strategy, lc_asgd_tf.ASGD(0.1))
+    other.build(_ones)
+    try:
+      other.restore(path)
+      error = ""
+    except ValueError as raised:
+      error = str(raised)
+  return {
+    "moved": not np.array_equal(saved[0], moved[0]),
+    "restored": all(map(np.array_equal, saved, model.get_weights())),
+    "restored_slots": all(
+      np.array_equal(a, b.numpy())
+      for a, b in zip(slots, restored_slots, strict=True)
+    ),
+    "version": int(trainer._remote._server.ledger.version.numpy()),
+    "loaded": all(map(np.array_equal, saved, loaded.get_weights())),
+    "loaded_iterations": int(loaded.optimizer.iterations.numpy()),
+    "loaded_class": type(loaded.optimizer).__name__,
+    "error": error,
+  }
+
+
+def errors(strategy):
+  """Returns the message of everything that must be refused."""
+  found = {}
+
+  def attempt(name, function):
+    try:
+      function()
+      found[name] = "nothing was raised"
+    except (TypeError, ValueError) as error:
+      found[name] = f"{type(error).__name__}: {error}"
+
+  def compiled(optimizer="sgd", loss="mse", model=None):
+    model = model or _counting_model()
+    model.compile(optimizer=optimizer, loss=loss)
+    return lc_asgd_tf.AsyncTrainer(model, strategy)
+
+  class OwnStep(keras.Model):
+    def train_step(self, data):
+      return {}
+
+  inputs = keras.Input((3,))
+  own = OwnStep(inputs, keras.layers.Dense(1)(inputs))
+  asgd = lc_asgd_tf.ASGD
+  attempt(
+    "not compiled",
+    lambda: lc_asgd_tf.AsyncTrainer(_counting_model(), strategy),
+  )
+  attempt("no loss", lambda: compiled(asgd(), loss=None))
+  attempt("stock optimizer", lambda: compiled("sgd"))
+  attempt("train_step", lambda: compiled(asgd(), model=own))
+  attempt(
+    "strategy",
+    lambda: lc_asgd_tf.AsyncTrainer(
+      _counting_model(), tf.distribute.get_strategy()
+    ),
+  )
+  attempt("data set", lambda: compiled(asgd()).fit(_ones()))
+  attempt("not a data set", lambda: compiled(asgd()).fit(lambda: 3))
+  attempt("endless", lambda: compiled(asgd()).fit(lambda: _ones().repeat()))
+  attempt("steps", lambda: compiled(asgd()).fit(_ones, steps_per_epoch=0))
+  attempt(
+    "global_clipnorm",
+    lambda: compiled(asgd(0.1, global_clipnorm=1.0)).fit(
+      _ones, steps_per_epoch=1
+    ),
+  )
+  return found
+
+
+def sequential(strategy):
+  """One worker is never late: it must equal plain Keras, step for step."""
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(64, 6)).astype(np.float32)
+  y = rng.integers(0, 3, size=64)
+
+  def dataset_fn():
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+
+  def model():
+    keras.utils.set_random_seed(3)
+    return keras.Sequential(
+      [
+        keras.Input((6,)),
+        keras.layers.Dense(16, "relu", kernel_regularizer="l2"),
+        keras.layers.BatchNormalization(momentum=0.9),
+        keras.layers.Dropout(0.3, seed=5),
+        keras.layers.Dense(3),
+      ]
+    )
+
+  compile_kwargs = {
+    "loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    "metrics": ["accuracy"],
+  }
+  inner = {
+    "sgd": lambda: keras.optimizers.SGD(0.1),
+    "momentum": lambda: keras.optimizers.SGD(0.1, 0.9, clipnorm=1.0),
+    "nesterov": lambda: keras.optimizers.SGD(0.1, 0.9, nesterov=True),
+    "adamw": lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1),
+    "schedule": lambda: keras.optimizers.SGD(
+      keras.optimizers.schedules.ExponentialDecay(0.2, 4, 0.5), 0.9
+    ),
+  }
+  rules = {
+    "asgd": compensation.Uncompensated,
+    "staleness_aware": compensation.StalenessAware,
+    "dc_asgd_c": compensation.DelayCompensatedConstant,
+    "dc_asgd_a": compensation.DelayCompensatedAdaptive,
+    "lc_asgd": compensation.LossCompensated,
+  }
+  # Every rule with one inner optimizer, every inner optimizer with one rule.
+  cases = [(rule, "momentum") for rule in rules]
+  cases += [("lc_asgd", name) for name in inner if name != "momentum"]
+  references = {}
+  for name in inner:
+    reference = model()
+    reference.compile(optimizer=inner[name](), **compile_kwargs)
+    history = reference.fit(
+      dataset_fn(), epochs=3, shuffle=False, verbose=0
+    ).history
+    references[name] = (reference.get_weights(), history)
+  results = {}
+  for rule, name in cases:
+    ours = model()
+    optimizer = lc_asgd_tf.AsyncOptimizer(inner[name](), rules[rule]())
+    trainer = _trainer(ours, strategy, optimizer, **compile_kwargs)
+    history = trainer.fit(dataset_fn, epochs=3, verbose=0).history
+    weights, expected = references[name]
+    results[f"{rule} {name}"] = {
+      "weights": max(
+        float(np.max(np.abs(a.astype(float) - b.astype(float))))
+        for a, b in zip(weights, ours.get_weights(), strict=True)
+      ),
+      "loss": float(
+        np.max(np.abs(np.subtract(expected["loss"], history["loss"])))
+      ),
+      "accuracy": float(
+        np.max(np.abs(np.subtract(expected["accuracy"], history["accuracy"])))
+      ),
+      "staleness_max": max(history["staleness_max"]),
+    }
+  return results
