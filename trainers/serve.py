@@ -23,6 +23,7 @@ import contextlib
 import importlib.util
 import os
 import signal
+import socket
 import sys
 import threading
 from typing import TYPE_CHECKING, NoReturn
@@ -62,18 +63,17 @@ def main(argv: list[str]) -> NoReturn:
   os.environ.update(resources.common_environment(os.environ))
 
   server = _start_server(task)
-  # Nothing is left to tidy up, and TensorFlow's server cannot be stopped: the
-  # end of the process ends it.
-  for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, lambda *_: os._exit(0))
+  signals = _signals_to_end()
   logging.info(
     "%s %d serves at %s", task.task_type, task.task_index, server.target
   )
   if _has_lifeline():
     with contextlib.suppress(OSError):  # The reader deals with a lost parent.
       os.write(_LIFELINE, b"\n")
-  while True:
-    signal.pause()
+  signals.recv(1)
+  # Nothing is left to tidy up, and TensorFlow's server cannot be stopped: the
+  # end of the process ends it.
+  os._exit(0)
 
 
 def _start_server(task: ClusterSpecification) -> tf.distribute.Server:
@@ -92,6 +92,20 @@ def _start_server(task: ClusterSpecification) -> tf.distribute.Server:
     raise UserError(
       f"cannot serve at {task.address}: {error.message}"
     ) from None
+
+
+def _signals_to_end() -> socket.socket:
+  """Returns a socket that can be read once SIGTERM or SIGINT has arrived.
+
+  `signal.pause` would not do: it sleeps through a signal that arrives just
+  before it, or that the system delivers to one of TensorFlow's threads.
+  """
+  reader, writer = socket.socketpair()
+  writer.setblocking(False)
+  signal.set_wakeup_fd(writer.detach())
+  for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, lambda *_: None)
+  return reader
 
 
 def _has_lifeline() -> bool:

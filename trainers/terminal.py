@@ -1,5 +1,6 @@
 """Keeps TensorFlow's own messages out of the user's terminal."""
 
+import io
 import os
 import shutil
 import sys
@@ -7,6 +8,8 @@ import tempfile
 import warnings
 
 from absl import logging
+
+_STDERR = 2
 
 
 class Noise:
@@ -19,10 +22,10 @@ class Noise:
 
   def __init__(self) -> None:
     sys.stderr.flush()
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    sys.stderr = os.fdopen(os.dup(_STDERR), "w", buffering=1)
     self._early = tempfile.TemporaryFile()
-    os.dup2(self._early.fileno(), 2)
-    stream = os.fdopen(os.dup(2), "w", buffering=1)
+    os.dup2(self._early.fileno(), _STDERR)
+    stream = _Descriptor()
     logging.use_absl_handler()
     logging.get_absl_handler().python_handler.stream = stream
 
@@ -31,15 +34,24 @@ class Noise:
       (file or stream).write(text)
 
     warnings.showwarning = show
-    self._stream = stream
 
   def keep_in(self, path: str | os.PathLike[str]) -> None:
     """Appends what there was so far, and is to come, to a file."""
-    self._stream.flush()
     with open(path, "ab") as log:
       self._early.seek(0)
       shutil.copyfileobj(self._early, log)
       log.flush()
-      for descriptor in (2, self._stream.fileno()):
-        os.dup2(log.fileno(), descriptor)
+      os.dup2(log.fileno(), _STDERR)
     self._early.close()
+
+
+class _Descriptor(io.TextIOBase):
+  """Writes to file descriptor 2, whatever it is and however late it is.
+
+  TensorFlow still logs while the interpreter shuts down, when files of Python's
+  are closed already.
+  """
+
+  def write(self, text: str) -> int:
+    os.write(_STDERR, text.encode(errors="replace"))
+    return len(text)

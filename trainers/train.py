@@ -8,7 +8,6 @@ lc-asgd-serve.
 The last line on standard output is one JSON object with the results.
 """
 
-import _thread
 import contextlib
 import gc
 import json
@@ -85,14 +84,12 @@ def main(argv: list[str]) -> int:
           directory.logs,
           options.base_port,
           environ=environ,
-          on_failure=lambda _: _thread.interrupt_main(),
+          on_failure=cluster_lib.interrupt_main_thread,
         )
       try:
         result = _train(stack, external, local, directory)
       except (KeyboardInterrupt, tf.errors.OpError):
-        # Whichever hears first of a task's death; it is the cause to report.
-        if local is not None:
-          local.check(wait=2.0)
+        _blame_task(local)
         raise
   except cluster_lib.TaskFailure as failure:
     print(f"lc-asgd-train: {failure}", file=sys.stderr)
@@ -101,6 +98,17 @@ def main(argv: list[str]) -> int:
   result["output_dir"] = str(directory.path)
   print(json.dumps(result), flush=True)
   return 0
+
+
+def _blame_task(local) -> None:
+  """Raises the failure of a task, if that is what an error came from."""
+  if local is None:
+    return
+  try:
+    local.check(wait=2.0)
+  except KeyboardInterrupt:
+    # The cluster's own call for attention, after an error of TensorFlow's.
+    local.check(wait=2.0)
 
 
 def _check_is_chief(specification) -> None:
@@ -172,6 +180,12 @@ def _train(stack, external, local, directory) -> dict[str, object]:
     checkpoint,
     keras.callbacks.CSVLogger(directory.history_csv, append=output.resume),
   ]
+  if local is not None:
+    # The other workers would go on without one that died.
+    check = keras.callbacks.LambdaCallback(
+      on_train_batch_end=lambda batch, logs: local.check(),
+    )
+    callbacks.append(check)
   if output.tensorboard:
     callbacks.append(keras.callbacks.TensorBoard(directory.tensorboard))
   trainer.fit(

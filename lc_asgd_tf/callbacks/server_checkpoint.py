@@ -61,10 +61,9 @@ class ServerCheckpoint(keras.callbacks.Callback):
   def on_epoch_end(self, epoch: int, logs=None) -> None:
     """Saves; the checkpoint's number is that of the epochs seen."""
     del logs
+    checkpoint = self._trainer.checkpoint
     if self._manager is None:
       self._manager = tf.train.CheckpointManager(
-        self._trainer.checkpoint, self._directory, self._max_to_keep
+        checkpoint, self._directory, self._max_to_keep
       )
-    self._manager.save(
-      checkpoint_number=epoch + 1, options=parameter_server.LOCAL_IO
-    )
+    self._manager.save(checkpoint_number=epoch + 1)

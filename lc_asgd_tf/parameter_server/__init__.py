@@ -1,8 +1,5 @@
 """The optimizer on ps tasks, and `fit` around it."""
 
-from lc_asgd_tf.parameter_server.async_trainer import (
-  LOCAL_IO,
-  AsyncTrainer,
-)
+from lc_asgd_tf.parameter_server.async_trainer import AsyncTrainer
 
-__all__ = ("LOCAL_IO", "AsyncTrainer")
+__all__ = ("AsyncTrainer",)

@@ -180,14 +180,12 @@ class AsyncTrainer:
 
   @property
   def checkpoint(self) -> tf.train.Checkpoint:
-    """A checkpoint of the server: weights, slots, ledger and predictors.
+    """The server as it is now: weights, slots, ledger and predictors.
 
     Raises:
       RuntimeError: before `build` or the first `fit`.
     """
-    if self._remote is None:
-      raise RuntimeError("There is no server yet: call build or fit first.")
-    return self._checkpoint
+    return self._built_remote().image.checkpoint()
 
   def build(self, x: Callable[..., tf.data.Dataset]) -> None:
     """Puts the model on the ps tasks, as the first `fit` would.
@@ -208,19 +206,23 @@ class AsyncTrainer:
       ValueError: if the checkpoint is of another model, optimizer or cluster.
       tf.errors.NotFoundError: if there is none.
     """
-    checkpoint = self.checkpoint
-    # Before anything is overwritten.
-    if not self._remote.fits(path):
+    try:
+      self._built_remote().image.restore(path)
+    except ValueError as error:
       raise errors.UserError(
         f"The checkpoint {path} does not fit this model, optimizer and number "
         "of workers and ps tasks; start without it, or with the same ones."
-      )
-    checkpoint.restore(path, options=LOCAL_IO).assert_consumed()
+      ) from error
     self._remote.copy_to_model()
 
   def save(self, prefix: str) -> str:
     """Writes a checkpoint of the server; returns its path, for `restore`."""
-    return self.checkpoint.save(prefix, options=LOCAL_IO)
+    return self.checkpoint.save(prefix)
+
+  def _built_remote(self) -> remote_server.RemoteServer:
+    if self._remote is None:
+      raise RuntimeError("There is no server yet: call build or fit first.")
+    return self._remote
 
   def _build(self, element_spec) -> None:
     """Creates the server, unless it is there for this compilation."""
@@ -237,7 +239,6 @@ class AsyncTrainer:
     self._step = worker_step.WorkerStep(model, self._remote)
     self._step_function = tf.function(self._step.__call__, autograph=False)
     self._metrics = worker_metrics.WorkerMetrics(model, self._step)
-    self._checkpoint = self._remote.checkpoint()
     self._built_for = model.optimizer
     self._learning_rate = None
 
@@ -317,13 +318,6 @@ class AsyncTrainer:
       return_dict=True,
     )
     return {f"val_{name}": value for name, value in logs.items()}
-
-
-# The coordinator reads and writes checkpoints, so that the ps tasks need not
-# see its file system.
-LOCAL_IO = tf.train.CheckpointOptions(
-  experimental_io_device="/job:chief/replica:0/task:0/device:CPU:0"
-)
 
 
 def _mean(total: float, count: float) -> float:

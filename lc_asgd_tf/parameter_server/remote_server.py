@@ -6,12 +6,8 @@ import keras
 import tensorflow as tf
 
 from lc_asgd_tf import errors, normalization, optimizers, predictors, server
-from lc_asgd_tf.parameter_server import placement
+from lc_asgd_tf.parameter_server import placement, server_image
 from lc_asgd_tf.server import snapshots
-
-
-# How a checkpoint names the value of a variable.
-_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def ps_device(task: int) -> str:
@@ -86,6 +82,7 @@ class RemoteServer:
     self.push = _concrete(self._push, worker, self._server.message_specs())
     self._learn = _concrete(self._server.learn, tf.TensorSpec([], tf.int64))
     self._learned = tf.constant(0, tf.int64)
+    self._image = server_image.ServerImage(self._server)
 
   def _pull(self, worker):
     return self._remember(worker, self._server.pull(worker))
@@ -161,8 +158,9 @@ class RemoteServer:
 
   def copy_to_model(self) -> None:
     """Makes the server's weights, buffers and slots the model's."""
+    values = self._image.read()
     for local, remote in self._weight_pairs() + self._slot_pairs():
-      local.assign(remote.numpy())
+      local.assign(values[id(remote)])
 
   def _weight_pairs(self):
     pairs = []
@@ -190,34 +188,10 @@ class RemoteServer:
       if local.name in remote
     ]
 
-  def fits(self, path: str) -> bool:
-    """Returns whether a checkpoint has these variables, and only these.
-
-    Raises:
-      tf.errors.NotFoundError: if there is no checkpoint.
-    """
-    reader = tf.train.load_checkpoint(path)
-    dtypes = reader.get_variable_to_dtype_map()
-    found = {
-      name.removesuffix(_VALUE): (tuple(shape), dtypes[name])
-      for name, shape in reader.get_variable_to_shape_map().items()
-      if name.endswith(_VALUE) and not name.startswith("save_counter/")
-    }
-    expected = {
-      f"{name}/{i}": (tuple(variable.shape), variable.value.dtype)
-      for name, variables in self._server.variables.items()
-      for i, variable in enumerate(variables)
-    }
-    return found == expected
-
-  def checkpoint(self) -> tf.train.Checkpoint:
-    """Returns a checkpoint of all that the server knows but the snapshots."""
-    return tf.train.Checkpoint(
-      **{
-        name: [variable.value for variable in variables]
-        for name, variables in self._server.variables.items()
-      }
-    )
+  @property
+  def image(self) -> server_image.ServerImage:
+    """The server's state, to be written to files and read from them."""
+    return self._image
 
 
 def _on(device, function):

@@ -1,0 +1,104 @@
+"""The server's state on the coordinator, for checkpoints and the model."""
+
+import keras
+import tensorflow as tf
+
+from lc_asgd_tf import server
+
+# How a checkpoint names the value of a variable.
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+class ServerImage:
+  """Reads all variables of a server in one packed transfer per ps task.
+
+  Checkpoints are written from a copy on the coordinator: the ps tasks need not
+  see its file system, and no function is traced per checkpoint, as TensorFlow
+  does for variables on several tasks.
+
+  Args:
+    remote: the server.
+  """
+
+  def __init__(self, remote: server.Server) -> None:
+    self._variables = remote.variables
+    self._parts = {}
+    for variables in self._variables.values():
+      for variable in variables:
+        self._parts.setdefault(variable.value.device, []).append(variable)
+    self._packings = {
+      device: server.Packing(
+        [tf.TensorSpec(v.shape, v.value.dtype) for v in variables]
+      )
+      for device, variables in self._parts.items()
+    }
+    self._read = tf.function(
+      self._pack, autograph=False
+    ).get_concrete_function()
+    self._copies = None
+
+  def _pack(self):
+    packed = {}
+    for device, variables in self._parts.items():
+      with tf.device(device):
+        packed[device] = self._packings[device].pack(
+          [tf.convert_to_tensor(v.value) for v in variables]
+        )
+    return packed
+
+  def read(self) -> dict[int, tf.Tensor]:
+    """Returns the value of every variable, by the variable's id."""
+    values = {}
+    for device, packed in self._read().items():
+      parts = self._packings[device].unpack(tf.identity(packed))
+      for variable, value in zip(self._parts[device], parts, strict=True):
+        values[id(variable)] = value
+    return values
+
+  def checkpoint(self) -> tf.train.Checkpoint:
+    """Returns a checkpoint of the server as it is now."""
+    values = self.read()
+    if self._copies is None:
+      self._copies = {
+        name: [tf.Variable(values[id(v)]) for v in variables]
+        for name, variables in self._variables.items()
+      }
+      self._checkpoint = tf.train.Checkpoint(**self._copies)
+    for variable, copy in self._pairs():
+      copy.assign(values[id(variable)])
+    return self._checkpoint
+
+  def restore(self, path: str) -> None:
+    """Makes the state in a checkpoint the server's.
+
+    Raises:
+      ValueError: if the checkpoint is of other variables; nothing is changed.
+      tf.errors.NotFoundError: if there is no checkpoint.
+    """
+    if not self._fits(path):
+      raise ValueError(f"The checkpoint {path} is of other variables.")
+    self.checkpoint().restore(path).assert_consumed()
+    for variable, copy in self._pairs():
+      variable.assign(copy)
+
+  def _fits(self, path: str) -> bool:
+    reader = tf.train.load_checkpoint(path)
+    dtypes = reader.get_variable_to_dtype_map()
+    found = {
+      name.removesuffix(_VALUE): (tuple(shape), dtypes[name])
+      for name, shape in reader.get_variable_to_shape_map().items()
+      if name.endswith(_VALUE) and not name.startswith("save_counter/")
+    }
+    expected = {
+      f"{name}/{i}": (tuple(variable.shape), variable.value.dtype)
+      for name, variables in self._variables.items()
+      for i, variable in enumerate(variables)
+    }
+    return found == expected
+
+  def _pairs(self) -> list[tuple[keras.Variable, tf.Variable]]:
+    return [
+      pair
+      for name, variables in self._variables.items()
+      for pair in zip(variables, self._copies[name], strict=True)
+    ]

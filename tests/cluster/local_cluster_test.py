@@ -1,0 +1,254 @@
+import json
+import os
+import pathlib
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+from absl.testing import absltest, parameterized
+
+from lc_asgd_tf.cluster import (
+  LocalCluster,
+  TaskFailure,
+  interrupt_main_thread,
+)
+from lc_asgd_tf.errors import UserError
+from tests.cluster import processes
+
+# A coordinator, without TensorFlow: prints its tasks' pids, first when they
+# have been started, then when they serve.
+COORDINATOR = """
+import sys, threading, time
+from trainers import serve
+serve._leave_out_keras()
+from lc_asgd_tf.cluster import LocalCluster
+
+cluster = LocalCluster(1, 1, sys.argv[1])
+def report():
+  while len(cluster.pids) < 2:
+    time.sleep(0.01)
+  print(*cluster.pids.values(), flush=True)
+threading.Thread(target=report, daemon=True).start()
+with cluster:
+  print("serving", flush=True)
+  time.sleep(600)
+"""
+
+# What a coordinator does with a cluster, without a strategy.
+RUN_ON_EVERY_TASK = """
+import json, os, sys
+sys.modules["keras"] = None
+import tensorflow as tf
+cluster = json.loads(sys.argv[1])
+tf.config.experimental_connect_to_cluster(
+  tf.train.ClusterSpec(cluster), job_name="chief", protocol="grpc"
+)
+devices = []
+for job in ("worker", "ps"):
+  for index in range(len(cluster[job])):
+    with tf.device(f"/job:{job}/replica:0/task:{index}/device:CPU:0"):
+      devices.append((tf.ones([3]) + 1).device)
+with tf.device("/job:ps/task:0/device:CPU:0"):
+  count = tf.Variable(0)
+@tf.function
+def step():  # Hangs on a worker that has one inter-op thread.
+  count.assign_add(1)
+for index in range(len(cluster["worker"])):
+  with tf.device(f"/job:worker/task:{index}"):
+    step()
+print(json.dumps({"devices": devices, "count": int(count.numpy())}))
+sys.stdout.flush()
+os._exit(0)  # Its objects on the cluster would complain.
+"""
+
+
+def _folder(test: absltest.TestCase) -> str:
+  return test.enter_context(tempfile.TemporaryDirectory())
+
+
+class RunningClusterTest(absltest.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    folder = tempfile.TemporaryDirectory()
+    cls.addClassCleanup(folder.cleanup)
+    cls.log_dir = pathlib.Path(folder.name, "made", "as needed")
+    # The proxy is nobody: calls within the cluster must not go there.
+    environ = {**os.environ, "http_proxy": "http://127.0.0.1:9"}
+    cls.cluster = LocalCluster(2, 1, cls.log_dir, environ=environ)
+    cls.addClassCleanup(cls.cluster.stop)
+    cls.cluster.start()
+
+  def test_every_port_answers(self):
+    specification = self.cluster.specification
+    for address in (*specification.workers, *specification.ps):
+      host, port = address.rsplit(":", 1)
+      socket.create_connection((host, int(port)), timeout=5).close()
+
+  def test_specification_is_the_chiefs(self):
+    specification = self.cluster.specification
+    self.assertEqual(specification.num_workers, 2)
+    self.assertEqual(specification.num_ps, 1)
+    self.assertEqual(specification.task_type, "chief")
+    self.assertEqual(specification.address, specification.chief)
+
+  def test_one_log_per_task(self):
+    logs = {path.name: path.read_text() for path in self.log_dir.iterdir()}
+    self.assertSameElements(logs, ["ps_0.log", "worker_0.log", "worker_1.log"])
+    for name, text in logs.items():
+      task = name.removesuffix(".log").replace("_", " ")
+      self.assertIn(f"{task} serves at grpc://127.0.0.1:", text)
+
+  def test_tasks_are_out_of_reach_of_the_terminal(self):
+    self.assertSameElements(self.cluster.pids, ["worker 0", "worker 1", "ps 0"])
+    for pid in self.cluster.pids.values():
+      self.assertEqual(os.getsid(pid), pid)
+
+  def test_no_task_has_failed(self):
+    self.cluster.check()
+
+  def test_starts_only_once(self):
+    with self.assertRaisesRegex(RuntimeError, "only once"):
+      self.cluster.start()
+    self.assertEmpty(
+      [p for p in self.cluster.pids.values() if not processes.is_alive(p)]
+    )
+
+  def test_runs_operations_on_every_task(self):
+    cluster = json.dumps(self.cluster.specification.as_dict())
+    output = subprocess.run(
+      [sys.executable, "-c", RUN_ON_EVERY_TASK, cluster],
+      capture_output=True,
+      check=True,
+      timeout=60,
+    ).stdout
+    result = json.loads(output)
+    self.assertEqual(
+      result["devices"],
+      [
+        f"/job:{task}/device:CPU:0"
+        for task in (
+          "worker/replica:0/task:0",
+          "worker/replica:0/task:1",
+          "ps/replica:0/task:0",
+        )
+      ],
+    )
+    self.assertEqual(result["count"], 2)
+
+
+class StoppingClusterTest(absltest.TestCase):
+  def test_tasks_end_when_told(self):
+    with LocalCluster(1, 1, _folder(self)) as cluster:
+      # At once: they must not sleep through a signal that comes too early.
+      begin = time.monotonic()
+      cluster.stop(grace=30)
+      self.assertLess(time.monotonic() - begin, 10)
+
+
+class FailingClusterTest(absltest.TestCase):
+  def test_death_of_a_task(self):
+    failures = queue.Queue()
+    cluster = LocalCluster(1, 1, _folder(self), on_failure=failures.put)
+    with cluster:
+      pids = cluster.pids
+      os.kill(pids["worker 0"], signal.SIGKILL)
+      failure = failures.get(timeout=2)
+      with self.assertRaises(TaskFailure) as caught:
+        cluster.check()
+      self.assertIs(caught.exception, failure)
+      self.assertEqual(failure.task, "worker 0")
+      self.assertEqual(failure.status, -signal.SIGKILL)
+      self.assertRegex(
+        str(failure),
+        r"^worker 0 exited with status -9 \(SIGKILL\); its log is .*_0\.log$",
+      )
+      os.kill(pids["ps 0"], signal.SIGKILL)  # Follows from it: not reported.
+    cluster.stop()  # Again.
+    self.assertEmpty(processes.survivors(pids.values(), 1))
+    self.assertTrue(failures.empty())
+
+  def test_task_that_does_not_serve(self):
+    cluster = LocalCluster(1, 1, _folder(self))
+    port = int(cluster.specification.workers[0].rsplit(":", 1)[1])
+    with socket.create_server(("127.0.0.1", port)):
+      with self.assertRaisesRegex(
+        TaskFailure, f"^worker 0 exited with status 2: port {port} is in use"
+      ):
+        cluster.start()
+    self.assertEmpty(processes.survivors(cluster.pids.values(), 1))
+
+  def test_tasks_that_take_too_long(self):
+    cluster = LocalCluster(1, 1, _folder(self), start_timeout=0.1)
+    with self.assertRaisesRegex(TaskFailure, r"does not serve after 0\.1 s"):
+      cluster.start()
+    self.assertEmpty(processes.survivors(cluster.pids.values(), 1))
+
+
+class InterruptMainThreadTest(absltest.TestCase):
+  def test_wakes_a_main_thread_that_waits(self):
+    threading.Timer(0.2, interrupt_main_thread, [None]).start()
+    with self.assertRaises(KeyboardInterrupt):
+      threading.Event().wait(30)
+
+
+class EndOfCoordinatorTest(parameterized.TestCase):
+  @parameterized.named_parameters(
+    ("killed_while_starting", signal.SIGKILL, False),
+    ("killed_while_serving", signal.SIGKILL, True),
+    ("interrupted_while_starting", signal.SIGINT, False),
+    ("interrupted_while_serving", signal.SIGINT, True),
+  )
+  def test_leaves_no_task_behind(self, number, serving):
+    logs = _folder(self)
+    with subprocess.Popen(
+      [sys.executable, "-c", COORDINATOR, logs],
+      stdout=subprocess.PIPE,
+      stderr=subprocess.DEVNULL,
+    ) as coordinator:
+      pids = [int(pid) for pid in coordinator.stdout.readline().split()]
+      self.assertLen(pids, 2)
+      if serving:
+        self.assertEqual(coordinator.stdout.readline(), b"serving\n")
+      coordinator.send_signal(number)
+      coordinator.wait(timeout=10)
+    self.assertEmpty(processes.survivors(pids, 5))
+
+
+class BadArgumentsTest(parameterized.TestCase):
+  @parameterized.parameters(
+    (dict(num_workers=0), "num_workers must be at least 1, not 0"),
+    (dict(num_ps=-1), "num_ps must be at least 1, not -1"),
+    (dict(base_port=0), "base_port must be in 1..65533"),
+    (dict(base_port=65534), "base_port must be in 1..65533"),
+  )
+  def test_values(self, arguments, message):
+    arguments = dict(num_workers=1, num_ps=1, log_dir="unused") | arguments
+    with self.assertRaisesRegex(UserError, message):
+      LocalCluster(**arguments)
+
+  def test_base_port(self):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+      taken = server.getsockname()[1]
+      with self.assertRaisesRegex(UserError, f"port {taken} is in use"):
+        LocalCluster(1, 1, "unused", base_port=taken - 2)
+    specification = LocalCluster(1, 1, "unused", taken - 2).specification
+    self.assertEqual(specification.chief, f"127.0.0.1:{taken - 2}")
+    self.assertEqual(specification.ps, (f"127.0.0.1:{taken - 1}",))
+    self.assertEqual(specification.workers, (f"127.0.0.1:{taken}",))
+
+  def test_log_dir_is_a_file(self):
+    file = self.enter_context(tempfile.NamedTemporaryFile())
+    cluster = LocalCluster(1, 1, file.name)
+    with self.assertRaisesRegex(UserError, "cannot start the local cluster"):
+      cluster.start()
+    self.assertEmpty(cluster.pids)
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,230 @@
+"""lc-asgd-train as a user runs it."""
+
+import contextlib
+import csv
+import json
+import math
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import keras
+import pytest
+from absl.testing import absltest, parameterized
+
+import lc_asgd_tf
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_KEYS = (
+  "optimizer",
+  "num_workers",
+  "num_ps",
+  "test_accuracy",
+  "test_loss",
+  "pushes",
+  "staleness_mean",
+  "staleness_max",
+  "loss_prediction_mae",
+  "step_prediction_mae",
+  "seconds",
+  "output_dir",
+)
+_SMALL = ("--model=mlp", "--num_workers=2", "--steps_per_epoch=40")
+
+
+def _start(directory, *arguments, **environ):
+  return subprocess.Popen(
+    [sys.executable, "-m", "trainers.train", *arguments],
+    cwd=directory,
+    env=os.environ | {"PYTHONPATH": str(_ROOT)} | environ,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def _train(directory, *arguments, **environ):
+  process = _start(directory, *arguments, **environ)
+  stdout, stderr = process.communicate(timeout=250)
+  return process.returncode, stdout, stderr
+
+
+def _tasks(directory):
+  """Returns the pids of the cluster that logs below a directory."""
+  pids = []
+  for entry in pathlib.Path("/proc").glob("[0-9]*"):
+    with contextlib.suppress(OSError):
+      log = os.readlink(entry / "fd" / "1")
+      if log.startswith(os.path.realpath(directory)):
+        pids.append(int(entry.name))
+  return pids
+
+
+class TrainTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.directory = self.enter_context(tempfile.TemporaryDirectory())
+
+  def assert_no_task_left(self):
+    deadline = time.monotonic() + 10
+    while _tasks(self.directory) and time.monotonic() < deadline:
+      time.sleep(0.1)
+    self.assertEmpty(_tasks(self.directory))
+
+  def wait_for_training(self):
+    """Returns the pids of the tasks once the first epoch is over."""
+    history = pathlib.Path(self.directory, "run", "history.csv")
+    deadline = time.monotonic() + 120
+    while not (history.exists() and history.stat().st_size):
+      self.assertLess(time.monotonic(), deadline, "training does not start")
+      time.sleep(0.1)
+    return _tasks(self.directory)
+
+  def test_trains_and_continues(self):
+    status, stdout, stderr = _train(
+      self.directory, *_SMALL, "--epochs=2", "--output_dir=run"
+    )
+    self.assertEqual(status, 0, stderr)
+    result = json.loads(stdout.splitlines()[-1])
+    self.assertContainsSubset(_KEYS, result)
+    self.assertEqual(result["optimizer"], "lc_asgd")
+    self.assertEqual(result["num_workers"], 2)
+    self.assertEqual(result["num_ps"], 1)
+    self.assertEqual(result["pushes"], 80)
+    # TensorFlow's noise is in the logs, and nowhere else.
+    self.assertEqual(stderr, "")
+    run = pathlib.Path(self.directory, "run")
+    self.assertEqual(
+      {path.name for path in (run / "logs").iterdir()},
+      {"coordinator.log", "ps_0.log", "worker_0.log", "worker_1.log"},
+    )
+
+    model = keras.models.load_model(run / "model.keras")
+    self.assertIsInstance(model.optimizer, lc_asgd_tf.AsyncOptimizer)
+    self.assertEqual(int(model.optimizer.iterations.numpy()), 80)
+
+    # Again: refused, unless it is to be continued.
+    status, _, stderr = _train(
+      self.directory, *_SMALL, "--epochs=2", "--output_dir=run"
+    )
+    self.assertEqual(status, 2)
+    self.assertIn("--resume", stderr)
+    status, stdout, stderr = _train(
+      self.directory,
+      *_SMALL,
+      "--epochs=3",
+      "--num_ps=1",
+      "--resume",
+      "--output_dir=run",
+    )
+    self.assertEqual(status, 0, stderr)
+    with open(run / "history.csv", newline="") as file:
+      rows = list(csv.DictReader(file))
+    self.assertEqual([row["epoch"] for row in rows], ["0", "1", "2"])
+    history = json.loads((run / "history.json").read_text())
+    self.assertEqual(history["pushes"], [40, 40, 40])
+    for name in ("loss", "accuracy", "val_loss", "staleness_mean"):
+      self.assertTrue(all(map(math.isfinite, history[name])), name)
+    model = keras.models.load_model(run / "model.keras")
+    self.assertEqual(int(model.optimizer.iterations.numpy()), 120)
+    self.assert_no_task_left()
+
+  @parameterized.named_parameters(
+    ("unknown_flag", ["--nonsense"], "nonsense"),
+    ("unknown_value", ["--optimizer=nonsense"], "dc_asgd"),
+    ("bad_number", ["--num_workers=0"], "num_workers"),
+    ("argument", ["nonsense"], "nonsense"),
+    ("data_set", ["--dataset=digitz"], "digits"),
+    ("model", ["--model=nonsense"], "resnet20"),
+    ("model_file", ["--model=missing.keras"], "missing.keras"),
+    ("batch", ["--batch_size=5000"], "batch_size"),
+    ("resume", ["--resume"], "--output_dir"),
+    ("nothing_to_resume", ["--resume", "--output_dir=none"], "none"),
+    ("output", ["--output_dir=/proc/none"], "/proc/none"),
+  )
+  def test_bad_input_is_one_line(self, arguments, named):
+    status, stdout, stderr = _train(self.directory, *arguments)
+    self.assertEqual(status, 2)
+    self.assertEqual(stdout, "")
+    self.assertLen(stderr.splitlines(), 1)
+    self.assertIn(named, stderr)
+    self.assert_no_task_left()
+
+  @parameterized.named_parameters(
+    ("malformed", "{", "TF_CONFIG"),
+    (
+      "worker",
+      json.dumps(
+        {
+          "cluster": {
+            "worker": ["127.0.0.1:1111"],
+            "ps": ["127.0.0.1:1112"],
+            "chief": ["127.0.0.1:1113"],
+          },
+          "task": {"type": "worker", "index": 0},
+        }
+      ),
+      "lc-asgd-serve",
+    ),
+  )
+  def test_bad_cluster_is_one_line(self, tf_config, named):
+    status, _, stderr = _train(self.directory, TF_CONFIG=tf_config)
+    self.assertEqual(status, 2)
+    self.assertLen(stderr.splitlines(), 1)
+    self.assertIn(named, stderr)
+
+  @parameterized.parameters("worker", "ps")
+  def test_a_dead_task_ends_the_run(self, kind):
+    process = _start(
+      self.directory, *_SMALL, "--epochs=1000", "--output_dir=run"
+    )
+    tasks = self.wait_for_training()
+    self.assertLen(tasks, 3)
+    log = os.path.join(
+      os.path.realpath(self.directory), "run", "logs", f"{kind}_0.log"
+    )
+    victim = next(p for p in tasks if os.readlink(f"/proc/{p}/fd/1") == log)
+    os.kill(victim, signal.SIGKILL)
+    _, stderr = process.communicate(timeout=60)
+    self.assertEqual(process.returncode, 1)
+    self.assertLen(stderr.splitlines(), 1, stderr)
+    self.assertIn(f"{kind} 0 exited with status -9", stderr)
+    self.assert_no_task_left()
+
+  def test_ctrl_c_leaves_nothing_behind(self):
+    process = _start(
+      self.directory, *_SMALL, "--epochs=1000", "--output_dir=run"
+    )
+    self.assertLen(self.wait_for_training(), 3)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    self.assertEqual(process.returncode, 130)
+    self.assertEqual(stderr.strip(), "interrupted")
+    self.assert_no_task_left()
+
+
+class MainJobTest(parameterized.TestCase):
+  def check(self, seed):
+    with tempfile.TemporaryDirectory() as directory:
+      status, stdout, stderr = _train(directory, f"--seed={seed}")
+    self.assertEqual(status, 0, stderr)
+    result = json.loads(stdout.splitlines()[-1])
+    self.assertEqual(result["num_workers"], 4)
+    self.assertGreaterEqual(result["test_accuracy"], 0.97)
+    self.assertLess(result["seconds"], 180)
+
+  def test_default_reaches_97_percent(self):
+    self.check(seed=0)
+
+  @pytest.mark.slow
+  @parameterized.parameters(1, 2)
+  def test_other_seeds_reach_97_percent(self, seed):
+    self.check(seed)
+
+
+if __name__ == "__main__":
+  absltest.main()
