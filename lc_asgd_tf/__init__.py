@@ -1,6 +1,6 @@
 """Asynchronous SGD for Keras that compensates delayed gradients."""
 
-from lc_asgd_tf import callbacks, compensation, predictors
+from lc_asgd_tf import callbacks, compensation, delays, predictors
 from lc_asgd_tf.optimizers import (
   ASGD,
   DCASGD,
@@ -21,5 +21,6 @@ __all__ = (
   "__version__",
   "callbacks",
   "compensation",
+  "delays",
   "predictors",
 )

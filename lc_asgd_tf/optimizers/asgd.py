@@ -19,17 +19,30 @@ class ASGD(rule_optimizer.RuleOptimizer):
     learning_rate: a float, a schedule or a callable.
     momentum: of SGD.
     nesterov: of SGD.
+    num_workers: workers that `keras.Model.fit` simulates.
+    delays: how long they take, an `lc_asgd_tf.delays.Delays`.
+    seed: of the delays, if these are None.
     **kwargs: see `RuleOptimizer`: `inner_optimizer`, `name`, `weight_decay`,
       `clipnorm` and the like.
   """
 
   def __init__(
-    self, learning_rate=0.01, momentum=0.0, nesterov=False, **kwargs
+    self,
+    learning_rate=0.01,
+    momentum=0.0,
+    nesterov=False,
+    num_workers=1,
+    delays=None,
+    seed=0,
+    **kwargs,
   ) -> None:
     super().__init__(
       learning_rate,
       momentum,
       nesterov,
+      num_workers,
+      delays,
+      seed,
       compensation=compensation.Uncompensated(),
       **kwargs,
     )

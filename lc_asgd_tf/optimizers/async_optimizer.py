@@ -1,10 +1,13 @@
 """The Keras optimizer around a compensation rule."""
 
 import keras
+import tensorflow as tf
 from keras.saving import deserialize_keras_object, serialize_keras_object
 
 from lc_asgd_tf import compensation as compensation_lib
+from lc_asgd_tf import delays as delays_lib
 from lc_asgd_tf import predictors
+from lc_asgd_tf.optimizers import simulation
 
 
 @keras.saving.register_keras_serializable(package="lc_asgd_tf")
@@ -20,9 +23,11 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
       u = rule(g, w - w_m, tau, predicted loss)
       w <- inner optimizer(w, u)               push
 
-  `AsyncTrainer` runs that on a parameter-server cluster. In plain
-  `keras.Model.fit` nothing is ever late, and the update is that of the inner
-  optimizer, bit for bit.
+  `AsyncTrainer` runs that on a parameter-server cluster. Plain
+  `keras.Model.fit` simulates `num_workers` workers on one device: the model
+  holds the snapshot of the worker whose turn it is, so that validation and
+  checkpoints need `lc_asgd_tf.callbacks.ServerWeights`. With one worker nothing
+  is ever late, and the update is that of the inner optimizer, bit for bit.
 
   Example:
   ```python
@@ -41,6 +46,10 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
       applies late gradients as they are (ASGD).
     loss_predictor: "lstm", "holt" or an `lc_asgd_tf.predictors.LossPredictor`;
       read by rules that use the predicted loss.
+    num_workers: M, of the simulation; a cluster has as many as it has.
+    delays: how long simulated workers take, an `lc_asgd_tf.delays.Delays`; None
+      for `Homogeneous(seed=seed)`.
+    seed: of the delays, if these are None.
     name: as in Keras.
 
   Raises:
@@ -53,8 +62,17 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
     inner_optimizer: keras.optimizers.Optimizer,
     compensation: compensation_lib.Compensation | None = None,
     loss_predictor: str | predictors.LossPredictor = "lstm",
+    num_workers: int = 1,
+    delays: delays_lib.Delays | None = None,
+    seed: int = 0,
     name: str | None = None,
   ) -> None:
+    if num_workers < 1:
+      raise ValueError(f"num_workers must be at least 1, got {num_workers}.")
+    if delays is not None and not isinstance(delays, delays_lib.Delays):
+      raise TypeError(
+        f"delays must be an lc_asgd_tf.delays.Delays, got {delays!r}."
+      )
     inner_optimizer = keras.optimizers.get(inner_optimizer)
     for refused in (AsyncOptimizer, keras.optimizers.LossScaleOptimizer):
       if isinstance(inner_optimizer, refused):
@@ -67,19 +85,51 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
     self.inner_optimizer = inner_optimizer
     self.compensation = compensation or compensation_lib.Uncompensated()
     self.loss_predictor = predictors.get(loss_predictor)
+    self.num_workers = int(num_workers)
+    self.delays = delays
+    self.seed = int(seed)
+    self._simulation = None
+    self._loss = None
+    # Set by the callback that loads the server's weights when they are due.
+    self.shows_server_weights = False
 
   def build(self, variables: list[keras.Variable]) -> None:
-    """Creates the inner optimizer's state for these variables."""
+    """Creates the state for these variables, with their values as w."""
     if self.built:
       return
-    self.inner_optimizer.build(variables)
+    # Keras may build while it traces; state initialised there would be lost.
+    with tf.init_scope():
+      if self.num_workers == 1:
+        self.inner_optimizer.build(variables)
+      else:
+        self._simulation = simulation.Simulation(self, variables)
     super().build(variables)
 
   def apply(self, grads, trainable_variables=None) -> None:
-    """Applies gradients that are not late: the inner optimizer's own update."""
+    """Applies the gradients of the worker whose turn it is.
+
+    With several workers, the variables hold its snapshot; after the call they
+    hold that of the next.
+
+    Args:
+      grads: one per variable.
+      trainable_variables: the variables; None for those of `build`.
+
+    Raises:
+      ValueError: if the rule needs the loss and `scale_loss` has not seen it,
+        or if there are other variables than in `build`.
+    """
     if not self.built:
       self.build(list(trainable_variables))
-    self.inner_optimizer.apply(grads, trainable_variables)
+    if self._simulation is None:
+      self.inner_optimizer.apply(grads, trainable_variables)
+    else:
+      self._simulation.step(grads, trainable_variables)
+
+  @property
+  def simulation(self) -> simulation.Simulation | None:
+    """The simulated server and workers; None with one worker."""
+    return self._simulation
 
   def new_inner_optimizer(self) -> keras.optimizers.Optimizer:
     """Returns an inner optimizer of the same configuration, not built.
@@ -98,8 +148,10 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
 
   @property
   def variables(self) -> list[keras.Variable]:
-    """The optimizer's own variables, then the inner optimizer's."""
-    return self._variables + self.inner_optimizer.variables
+    """The optimizer's own variables, then those of server and workers."""
+    if self._simulation is None:
+      return self._variables + self.inner_optimizer.variables
+    return self._variables + self._simulation.variables
 
   @property
   def learning_rate(self):
@@ -116,12 +168,20 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
     return self.inner_optimizer.iterations
 
   def scale_loss(self, loss):
-    """Scales the loss as the inner optimizer asks for."""
+    """Takes note of the loss; scales it as the inner optimizer asks for."""
+    if self.num_workers > 1:
+      self._loss = loss
     return self.inner_optimizer.scale_loss(loss)
 
   def finalize_variable_values(self, var_list) -> None:
-    """Does what the inner optimizer does at the end of training."""
-    self.inner_optimizer.finalize_variable_values(var_list)
+    """Gives the model the server's weights at the end of training.
+
+    The worker whose turn it is pulls them, so that training may go on.
+    """
+    if self._simulation is not None:
+      self._simulation.finalize(var_list)
+    elif self.built:
+      self.inner_optimizer.finalize_variable_values(var_list)
 
   def get_config(self) -> dict[str, object]:
     """Returns the constructor's arguments, serialized."""
@@ -130,13 +190,16 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
       "inner_optimizer": serialize_keras_object(self.inner_optimizer),
       "compensation": serialize_keras_object(self.compensation),
       "loss_predictor": serialize_keras_object(self.loss_predictor),
+      "num_workers": self.num_workers,
+      "delays": serialize_keras_object(self.delays),
+      "seed": self.seed,
     }
 
   @classmethod
   def from_config(cls, config, custom_objects=None) -> "AsyncOptimizer":
     """Returns the optimizer that `get_config` described."""
     config = dict(config)
-    for key in ("inner_optimizer", "compensation", "loss_predictor"):
+    for key in ("inner_optimizer", "compensation", "loss_predictor", "delays"):
       if isinstance(config.get(key), dict):
         config[key] = deserialize_keras_object(
           config[key], custom_objects=custom_objects

@@ -21,6 +21,9 @@ class DCASGD(rule_optimizer.RuleOptimizer):
     learning_rate: a float, a schedule or a callable.
     momentum: of SGD.
     nesterov: of SGD.
+    num_workers: workers that `keras.Model.fit` simulates.
+    delays: how long they take, an `lc_asgd_tf.delays.Delays`.
+    seed: of the delays, if these are None.
     adaptive: DC-ASGD-a if True, DC-ASGD-c if False.
     lambda_0: the strength of the compensation, >= 0; None for the paper's: 2
       if adaptive, 0.04 if constant.
@@ -33,6 +36,9 @@ class DCASGD(rule_optimizer.RuleOptimizer):
     learning_rate=0.01,
     momentum=0.0,
     nesterov=False,
+    num_workers=1,
+    delays=None,
+    seed=0,
     *,
     adaptive: bool = True,
     lambda_0: float | None = None,
@@ -48,7 +54,14 @@ class DCASGD(rule_optimizer.RuleOptimizer):
         0.04 if lambda_0 is None else lambda_0
       )
     super().__init__(
-      learning_rate, momentum, nesterov, compensation=rule, **kwargs
+      learning_rate,
+      momentum,
+      nesterov,
+      num_workers,
+      delays,
+      seed,
+      compensation=rule,
+      **kwargs,
     )
     self.adaptive = adaptive
     self.decay = decay

@@ -28,6 +28,9 @@ class LCASGD(rule_optimizer.RuleOptimizer):
     learning_rate: a float, a schedule or a callable.
     momentum: of SGD.
     nesterov: of SGD.
+    num_workers: workers that `keras.Model.fit` simulates.
+    delays: how long they take, an `lc_asgd_tf.delays.Delays`.
+    seed: of the delays, if these are None.
     decay: rho of MS <- rho MS + (1 - rho) g*g, in [0, 1).
     cap: whether u may never be longer than g.
     brake: how hard a predicted rise of the loss slows the update, >= 0.
@@ -41,6 +44,9 @@ class LCASGD(rule_optimizer.RuleOptimizer):
     learning_rate=0.01,
     momentum=0.0,
     nesterov=False,
+    num_workers=1,
+    delays=None,
+    seed=0,
     *,
     decay: float = 0.95,
     cap: bool = True,
@@ -52,6 +58,9 @@ class LCASGD(rule_optimizer.RuleOptimizer):
       learning_rate,
       momentum,
       nesterov,
+      num_workers,
+      delays,
+      seed,
       compensation=compensation.LossCompensated(
         decay=decay, cap=cap, brake=brake, horizon=horizon
       ),

@@ -3,6 +3,7 @@
 import keras
 
 from lc_asgd_tf import compensation as compensation_lib
+from lc_asgd_tf import delays as delays_lib
 from lc_asgd_tf import predictors
 from lc_asgd_tf.optimizers import async_optimizer
 
@@ -15,6 +16,9 @@ class RuleOptimizer(async_optimizer.AsyncOptimizer):
       `keras.optimizers.SGD`.
     momentum: of SGD.
     nesterov: of SGD.
+    num_workers: see `AsyncOptimizer`.
+    delays: see `AsyncOptimizer`.
+    seed: see `AsyncOptimizer`.
     inner_optimizer: another inner optimizer in place of SGD, which then has
       the learning rate and everything else.
     loss_predictor: see `AsyncOptimizer`.
@@ -29,6 +33,9 @@ class RuleOptimizer(async_optimizer.AsyncOptimizer):
     learning_rate=0.01,
     momentum: float = 0.0,
     nesterov: bool = False,
+    num_workers: int = 1,
+    delays: delays_lib.Delays | None = None,
+    seed: int = 0,
     *,
     inner_optimizer: keras.optimizers.Optimizer | None = None,
     loss_predictor: str | predictors.LossPredictor = "lstm",
@@ -49,6 +56,9 @@ class RuleOptimizer(async_optimizer.AsyncOptimizer):
       inner_optimizer,
       compensation,
       loss_predictor=loss_predictor,
+      num_workers=num_workers,
+      delays=delays,
+      seed=seed,
       name=name,
     )
 

@@ -1,0 +1,67 @@
+"""Shows validation and checkpoints the server's weights."""
+
+import keras
+
+from lc_asgd_tf import optimizers
+
+
+class ServerWeights(keras.callbacks.Callback):
+  """Makes the model hold the server's weights whenever it does not train.
+
+  With simulated workers, the model holds the snapshot of the worker whose turn
+  it is while it trains. This callback loads the server's weights for
+  validation, for the callbacks at the end of an epoch, for prediction and for
+  the end of `fit`, and the snapshot again when training goes on. Put it before
+  callbacks that save the model. `keras.callbacks.SwapEMAWeights` is Keras's
+  precedent.
+
+  With one worker, or with any other optimizer, it does nothing.
+
+  Example:
+  ```python
+  model.compile(lc_asgd_tf.LCASGD(0.1, num_workers=64), loss="mse")
+  model.fit(
+    x, y, validation_split=0.1,
+    callbacks=[lc_asgd_tf.callbacks.ServerWeights()],
+  )
+  ```
+  """
+
+  def _simulation(self):
+    optimizer = self.model.optimizer
+    if not isinstance(optimizer, optimizers.AsyncOptimizer):
+      return None
+    if not optimizer.built and self.model.built:
+      optimizer.build(self.model.trainable_variables)
+    return optimizer.simulation
+
+  def _show_server_weights(self):
+    if simulation := self._simulation():
+      simulation.show_server_weights()
+
+  def _show_snapshot(self):
+    if simulation := self._simulation():
+      simulation.show_snapshot()
+
+  def on_train_begin(self, logs=None) -> None:
+    """Takes over weights that were set since training last ended."""
+    if isinstance(self.model.optimizer, optimizers.AsyncOptimizer):
+      self.model.optimizer.shows_server_weights = True
+    if simulation := self._simulation():
+      simulation.adopt_changes()
+
+  def on_epoch_begin(self, epoch, logs=None) -> None:
+    """Loads the snapshot."""
+    self._show_snapshot()
+
+  def on_epoch_end(self, epoch, logs=None) -> None:
+    """Loads the server's weights, for the callbacks that follow."""
+    self._show_server_weights()
+
+  def on_test_begin(self, logs=None) -> None:
+    """Loads the server's weights."""
+    self._show_server_weights()
+
+  def on_predict_begin(self, logs=None) -> None:
+    """Loads the server's weights."""
+    self._show_server_weights()

@@ -1,0 +1,67 @@
+"""How long simulated workers take for a step."""
+
+import keras
+import numpy as np
+
+# After so many steps of one worker, its delays repeat.
+LENGTH = 4096
+
+
+class Delays:
+  """The delay of every step of every worker, known beforehand.
+
+  Delays are in virtual seconds, in which the mean over all workers is about 1.
+  They are drawn by NumPy on the host, so that the order of events depends on
+  the seed alone, not on the device or on the compiler.
+
+  Args:
+    seed: of the draws.
+  """
+
+  def __init__(self, seed: int = 0) -> None:
+    self.seed = int(seed)
+
+  def table(self, num_workers: int) -> np.ndarray:
+    """Returns delays, shape=(M, LENGTH), float64, all > 0.
+
+    Row m has the delays of worker m in order; they repeat after the last.
+    """
+    return self._draw(np.random.default_rng(self.seed), num_workers)
+
+  def _draw(self, rng: np.random.Generator, num_workers: int) -> np.ndarray:
+    raise NotImplementedError
+
+  def get_config(self) -> dict[str, object]:
+    """Returns the constructor's arguments."""
+    return {"seed": self.seed}
+
+  @classmethod
+  def from_config(cls, config: dict[str, object]) -> "Delays":
+    """Returns the delays that `get_config` described."""
+    return cls(**config)
+
+
+def serializable(cls: type) -> type:
+  """Registers a class of this package with Keras's serialization."""
+  return keras.saving.register_keras_serializable(package="lc_asgd_tf")(cls)
+
+
+def check_positive(name: str, value: float) -> float:
+  """Returns the value as a float.
+
+  Raises:
+    ValueError: if it is not finite or not positive.
+  """
+  value = float(value)
+  if not (np.isfinite(value) and value > 0):
+    raise ValueError(f"{name} must be a positive number, got {value}.")
+  return value
+
+
+def gamma(
+  rng: np.random.Generator, variation: float, size: int | tuple[int, ...]
+) -> np.ndarray:
+  """Returns Gamma draws of mean 1 and this coefficient of variation."""
+  shape = variation**-2
+  # A draw may underflow to 0 where the variation is large.
+  return np.maximum(rng.gamma(shape, 1 / shape, size), 1e-9)

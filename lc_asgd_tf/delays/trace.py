@@ -1,0 +1,72 @@
+"""Delays that were measured."""
+
+import csv
+import os
+
+import numpy as np
+
+from lc_asgd_tf import errors
+from lc_asgd_tf.delays import delays
+
+_COLUMNS = ("worker", "seconds")
+
+
+@delays.serializable
+class Trace(delays.Delays):
+  """Delays from a CSV file with the columns `worker` and `seconds`.
+
+  One line per step, in each worker's own order. Simulated worker m replays
+  recorded worker m modulo how many were recorded, over and over.
+
+  Args:
+    path: the file.
+    seed: not read; for the sake of one signature.
+
+  Raises:
+    UserError: if the file cannot be read, or is not such a file.
+  """
+
+  def __init__(self, path: str | os.PathLike[str], seed: int = 0) -> None:
+    super().__init__(seed)
+    self.path = os.fspath(path)
+    self._steps = _read(self.path)
+
+  def _draw(self, rng, num_workers):
+    del rng
+    return np.stack(
+      [
+        np.resize(self._steps[worker % len(self._steps)], delays.LENGTH)
+        for worker in range(num_workers)
+      ]
+    )
+
+  def get_config(self):
+    """Returns the constructor's arguments."""
+    return super().get_config() | {"path": self.path}
+
+
+def _read(path: str) -> list[list[float]]:
+  try:
+    with open(path, newline="") as file:
+      reader = csv.DictReader(file)
+      if not set(_COLUMNS) <= set(reader.fieldnames or ()):
+        raise errors.UserError(
+          f"{path} has no columns {' and '.join(_COLUMNS)}: record a trace."
+        )
+      steps = {}
+      for row in reader:
+        seconds = delays.check_positive("seconds", row["seconds"])
+        steps.setdefault(int(row["worker"]), []).append(seconds)
+  except OSError as error:
+    raise errors.UserError(
+      f"cannot read the trace {path}: {error.strerror}."
+    ) from error
+  except errors.UserError:
+    raise
+  except (TypeError, ValueError) as error:
+    raise errors.UserError(
+      f"{path}, line {reader.line_num}, is not a worker and its seconds."
+    ) from error
+  if not steps:
+    raise errors.UserError(f"the trace {path} has no steps.")
+  return [steps[worker] for worker in sorted(steps)]

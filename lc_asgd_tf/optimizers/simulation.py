@@ -1,0 +1,160 @@
+"""Asynchronous training on one device, inside Keras's own train step."""
+
+import warnings
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from lc_asgd_tf import delays as delays_lib
+from lc_asgd_tf import errors, predictors, server
+from lc_asgd_tf.optimizers import simulated_workers
+
+
+class Simulation:
+  """A server and simulated workers, which take turns in the model.
+
+  Args:
+    optimizer: an `AsyncOptimizer`.
+    variables: the model's; their values become w.
+
+  Attributes:
+    server: the server; its inner optimizer is the optimizer's own.
+    workers: the snapshots and the virtual clock.
+  """
+
+  def __init__(self, optimizer, variables: Sequence[keras.Variable]) -> None:
+    self._optimizer = optimizer
+    self._variables = list(variables)
+    rule = optimizer.compensation
+    loss_predictor = step_predictor = None
+    if rule.uses_prediction:
+      config = optimizer.loss_predictor.get_config()
+      loss_predictor = type(optimizer.loss_predictor).from_config(config)
+      # Here every report is learned at once.
+      loss_predictor.batch_size = 1
+      if rule.horizon == "predicted":
+        step_predictor = predictors.StepPredictor(batch_size=1)
+    self._learns = loss_predictor is not None
+    self.server = server.Server(
+      [self._variables],
+      [optimizer.inner_optimizer],
+      rule,
+      optimizer.num_workers,
+      loss_predictor=loss_predictor,
+      step_predictor=step_predictor,
+      # Nobody else pushes; the train step is compiled, or not, as a whole.
+      jit_compile=False,
+    )
+    self._packing = self.server.shards[0].packing
+    self.workers = simulated_workers.SimulatedWorkers(
+      self.server.shards[0].pull(),
+      optimizer.num_workers,
+      optimizer.delays or delays_lib.Homogeneous(seed=optimizer.seed),
+    )
+
+  @property
+  def variables(self) -> list[keras.Variable]:
+    """All state, in a fixed order."""
+    state = [v for part in self.server.variables.values() for v in part]
+    return state + self.workers.variables
+
+  def step(
+    self,
+    gradients: Sequence[tf.Tensor | None],
+    variables: Sequence[keras.Variable] | None,
+  ) -> None:
+    """Pushes for the worker whose turn it is, and loads the next one."""
+    if not self._optimizer.shows_server_weights:
+      warnings.warn(
+        "During training the model holds the snapshot of one simulated worker: "
+        "validation and checkpoints see that, unless fit gets "
+        "callbacks=[lc_asgd_tf.callbacks.ServerWeights()].",
+        stacklevel=2,
+      )
+    gradients = self._in_order(gradients, variables)
+    loss = self._take_loss()
+    worker = tf.convert_to_tensor(self.workers.turn.value)
+    snapshot = self._packing.pack([v.value for v in self._variables])
+    messages = self.server.messages([gradients], loss)
+    replies = self.server.push(worker, messages, [snapshot])
+    if self._learns:
+      version = tf.convert_to_tensor(self.server.ledger.version.value)
+      tf.function(self.server.learn, jit_compile=True, autograph=False)(
+        version - 1
+      )
+    self._load(self.workers.advance(replies[0][: self._packing.size]))
+
+  def show_server_weights(self) -> None:
+    """Makes the model hold w, until `show_snapshot`."""
+    self._load(self.server.shards[0].pull())
+
+  def show_snapshot(self) -> None:
+    """Makes the model hold the snapshot of the worker whose turn it is."""
+    self._load(self.workers.snapshot())
+
+  def adopt_changes(self) -> None:
+    """Where the model holds other weights than w, makes them everybody's.
+
+    Between two calls of `fit` the model holds w, unless somebody has set or
+    loaded other weights.
+    """
+    shard = self.server.shards[0]
+    held = self._packing.pack([v.value for v in self._variables])
+    if not bool(tf.reduce_all(held == shard.pull())):
+      for weight, variable in zip(shard.weights, self._variables, strict=True):
+        weight.assign(variable)
+      self.workers.snapshots.assign(
+        tf.tile(held[tf.newaxis], [self._optimizer.num_workers, 1])
+      )
+
+  def finalize(self, variables: Sequence[keras.Variable]) -> None:
+    """Makes the model hold w, and the worker whose turn it is pull it."""
+    del variables
+    shard = self.server.shards[0]
+    shard.optimizer.finalize_variable_values(shard.weights)
+    self.server.ledger.pull(tf.convert_to_tensor(self.workers.turn.value))
+    self.workers.keep(shard.pull())
+    self.show_server_weights()
+
+  def _load(self, packed: tf.Tensor) -> None:
+    for variable, value in zip(
+      self._variables, self._packing.unpack(packed), strict=True
+    ):
+      variable.assign(value)
+
+  def _in_order(self, gradients, variables):
+    """Returns dense gradients in the order of `build`, zeros for None."""
+    index = self._optimizer._get_variable_index
+    variables = self._variables if variables is None else list(variables)
+    known = {index(v): g for v, g in zip(variables, gradients, strict=True)}
+    if len(known) != len(self._variables):
+      raise ValueError(
+        f"The optimizer was built with {len(self._variables)} variables and "
+        f"got the gradients of {len(known)}: simulated workers always train "
+        "all of them."
+      )
+    scale = self._optimizer.inner_optimizer.loss_scale_factor
+    if scale is not None:
+      raise errors.UserError(
+        "loss_scale_factor does not work with simulated workers: set "
+        "num_workers=1, or leave it out."
+      )
+    return [
+      tf.zeros(v.shape, v.dtype)
+      if known[i] is None
+      else tf.convert_to_tensor(known[i])
+      for i, v in enumerate(self._variables)
+    ]
+
+  def _take_loss(self):
+    loss, self._optimizer._loss = self._optimizer._loss, None
+    if loss is not None:
+      return tf.cast(loss, tf.float32)
+    if self._learns:
+      raise ValueError(
+        f"{type(self._optimizer).__name__} needs the loss: call "
+        "optimizer.scale_loss(loss) between forward and backward, as "
+        "keras.Model.fit does."
+      )
+    return tf.constant(float("nan"))
