@@ -2,4 +2,6 @@
 
 import setuptools
 
-setuptools.setup()
+# The default, build/, is the file BUILD where names have no case, and a stale
+# one would put deleted modules into the wheel.
+setuptools.setup(options={"build": {"build_base": "dist/build"}})

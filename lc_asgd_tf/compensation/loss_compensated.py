@@ -108,12 +108,16 @@ def coefficients(
     brake: how hard a predicted rise slows the update; 0 turns it off.
   """
   c = 2.0 * (1.0 - ratio) * tf.maximum(-sums.gd, 0.0) / (sums.dDd + _TINY)
+  squared_norm = sums.gg + 2.0 * c * sums.gDd + c * c * sums.DdDd
+  # Where D vanishes in float32 there is no curvature to compensate by.
+  finite = tf.math.is_finite(squared_norm)
+  c = tf.where(finite, c, 0.0)
   scale = tf.ones_like(c)
   if cap:
-    squared_norm = sums.gg + 2.0 * c * sums.gDd + c * c * sums.DdDd
-    scale = tf.sqrt(tf.minimum(1.0, sums.gg / tf.maximum(squared_norm, _TINY)))
-    # Where nothing is added, u is g to the last bit.
-    scale = tf.where(c > 0.0, scale, 1.0)
+    # Where u is no longer than g, it is left alone to the last bit.
+    longer = finite & (squared_norm > sums.gg)
+    shrink = tf.sqrt(tf.math.divide_no_nan(sums.gg, squared_norm))
+    scale = tf.where(longer, shrink, 1.0)
   if brake:
     rise = tf.maximum(predicted_change, 0.0) / (typical_loss + _LOSS_FLOOR)
     scale = scale / (1.0 + brake * rise)

@@ -74,6 +74,11 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
         f"delays must be an lc_asgd_tf.delays.Delays, got {delays!r}."
       )
     inner_optimizer = keras.optimizers.get(inner_optimizer)
+    if not isinstance(inner_optimizer, keras.optimizers.Optimizer):
+      raise TypeError(
+        "inner_optimizer must be a keras.optimizers.Optimizer, got "
+        f"{inner_optimizer!r}."
+      )
     for refused in (AsyncOptimizer, keras.optimizers.LossScaleOptimizer):
       if isinstance(inner_optimizer, refused):
         raise ValueError(

@@ -73,9 +73,15 @@ class LSTMLossPredictor(loss_predictor.LossPredictor):
     self._optimizer.build(self.network.trainable_variables)
 
   def _line(self, rows, end):
-    """Returns (level, slope, origin) as of rows [0, end), end of shape=(B,)."""
+    """Returns level, slope, origin and whether all losses were finite.
+
+    Each as of rows [0, end), end of shape=(B,).
+    """
     reports = journal.window(rows, end, self.window)
     y = tf.cast(forecast_lib.log_loss(reports.loss), tf.float32)
+    finite = tf.math.is_finite(y)
+    # A masked NaN would still be a NaN in the gradient.
+    y = tf.where(finite, y, tf.zeros_like(y))
     mean = tf.reduce_mean(y, axis=-1)
     versions = reports.version
     # The first version of the window has no predecessor in it.
@@ -85,7 +91,12 @@ class LSTMLossPredictor(loss_predictor.LossPredictor):
       [y - mean[:, tf.newaxis], gaps / self._num_workers], axis=-1
     )
     adjustment, slope = tf.unstack(self.network(inputs), num=2, axis=-1)
-    return mean + adjustment, slope / self._num_workers, versions[:, -1]
+    return (
+      mean + adjustment,
+      slope / self._num_workers,
+      versions[:, -1],
+      tf.reduce_all(finite, axis=-1),
+    )
 
   def learn(self, rows, first, last):
     """Takes one step of Adam on the latest reports together."""
@@ -105,12 +116,11 @@ class LSTMLossPredictor(loss_predictor.LossPredictor):
     )
     pulled = tf.where(known, pulled, tf.cast(self.window, pulled.dtype))
     y = tf.where(known, y, 0.0)
-    weight = tf.cast(known, tf.float32)
     with tf.GradientTape() as tape:
-      level, slope, origin = self._line(rows, pulled)
+      level, slope, origin, finite = self._line(rows, pulled)
+      weight = tf.cast(known & finite, tf.float32)
       horizon = tf.cast(tf.cast(pulled, journal.DTYPE) - origin, tf.float32)
       residual = level + slope * horizon - y
-      residual = tf.where(known, residual, 0.0)
       # Clipping the residual as Huber does keeps its gradient alive.
       size = tf.minimum(tf.abs(residual), _CLIP)
       losses = size * (2.0 * tf.abs(residual) - size)
@@ -118,23 +128,16 @@ class LSTMLossPredictor(loss_predictor.LossPredictor):
         tf.reduce_sum(weight), 1.0
       )
     variables = self.network.trainable_variables
-    gradients = tape.gradient(loss, variables)
-    # A window with a report that is not finite teaches nothing.
-    finite = tf.math.is_finite(tf.linalg.global_norm(gradients))
-    self._optimizer.apply(
-      [tf.where(finite, g, tf.zeros_like(g)) for g in gradients], variables
-    )
+    self._optimizer.apply(tape.gradient(loss, variables), variables)
 
   def forecast(self, rows, now):
     """Returns the line that the network draws from the latest reports."""
     end = tf.maximum(now, self.window)
-    level, slope, origin = self._line(rows, end[tf.newaxis])
+    level, slope, origin, finite = self._line(rows, end[tf.newaxis])
     level, slope, origin = (
       tf.cast(part[0], tf.float64) for part in (level, slope, origin)
     )
-    ready = (
-      (now >= self.window) & tf.math.is_finite(level) & tf.math.is_finite(slope)
-    )
+    ready = (now >= self.window) & finite[0]
     drawn = tf.where(ready, tf.cast(now, tf.float64), -1.0)
     return forecast_lib.Forecast(level, slope, origin, drawn)
 

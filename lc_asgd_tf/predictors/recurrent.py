@@ -10,4 +10,5 @@ def lstm(units: int, seed: int) -> keras.layers.LSTM:
     kernel_initializer=keras.initializers.GlorotUniform(seed),
     recurrent_initializer=keras.initializers.Orthogonal(seed=seed),
     unit_forget_bias=True,
+    seed=seed,
   )

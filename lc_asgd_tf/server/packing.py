@@ -12,7 +12,7 @@ class Packing:
   """Packs tensors of fixed shapes and any dtypes into one float32 vector.
 
   float32 travels as it is. Other types of 32 or 64 bits travel bit by bit;
-  smaller ones are cast to float32, which holds them exactly.
+  smaller ones are cast to float32, which holds their values exactly.
 
   Attributes:
     size: the length of the packed vector.
@@ -37,6 +37,9 @@ class Packing:
       raise ValueError(
         f"Expected {len(self._specs)} tensors to pack, got {len(tensors)}."
       )
+    tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]
+    for tensor, spec in zip(tensors, self._specs, strict=True):
+      tensor.shape.assert_is_compatible_with(spec.shape)
     flat = [
       tf.reshape(_to_carrier(tf.cast(tensor, spec.dtype)), [-1])
       for tensor, spec in zip(tensors, self._specs, strict=True)

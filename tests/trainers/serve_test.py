@@ -69,16 +69,16 @@ class ServeTest(parameterized.TestCase):
       text=True,
       env={**os.environ, "TF_CONFIG": _config(address)},
     ) as process:
-      printed = []
-      for line in process.stderr:
-        printed.append(line)
-        if "serves at" in line:
-          break
-      self.assertIn(f"worker 0 serves at grpc://{address}", printed[-1])
-      host, port = address.split(":")
-      socket.create_connection((host, int(port)), timeout=5).close()
-      process.send_signal(number)
       try:
+        printed = []
+        for line in process.stderr:
+          printed.append(line)
+          if "serves at" in line:
+            break
+        self.assertIn(f"worker 0 serves at grpc://{address}", printed[-1])
+        host, port = address.split(":")
+        socket.create_connection((host, int(port)), timeout=5).close()
+        process.send_signal(number)
         self.assertEqual(process.wait(timeout=2), 0)
       finally:
         process.kill()

@@ -1,0 +1,431 @@
+"""Tests for the optimizers as Keras sees them."""
+
+import os
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest, parameterized
+
+import lc_asgd_tf
+from lc_asgd_tf import compensation, predictors
+
+_OPTIMIZERS = {
+  "asgd": lambda: lc_asgd_tf.ASGD(0.1, momentum=0.9),
+  "asgd_nesterov": lambda: lc_asgd_tf.ASGD(0.1, momentum=0.5, nesterov=True),
+  "asgd_named": lambda: lc_asgd_tf.ASGD(0.1, name="mine", weight_decay=0.01),
+  "staleness_aware": lambda: lc_asgd_tf.StalenessAwareSGD(0.1, clipnorm=1.0),
+  "dc_asgd_a": lambda: lc_asgd_tf.DCASGD(0.1, lambda_0=8.0, decay=0.9),
+  "dc_asgd_c": lambda: lc_asgd_tf.DCASGD(0.1, momentum=0.9, adaptive=False),
+  "lc_asgd": lambda: lc_asgd_tf.LCASGD(0.1, momentum=0.9),
+  "lc_asgd_all": lambda: lc_asgd_tf.LCASGD(
+    keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5),
+    decay=0.9,
+    cap=False,
+    brake=2.0,
+    horizon="predicted",
+    loss_predictor=predictors.LSTMLossPredictor(units=3, seed=5),
+  ),
+  "lc_asgd_adam": lambda: lc_asgd_tf.LCASGD(
+    inner_optimizer=keras.optimizers.Adam(0.01), loss_predictor="holt"
+  ),
+  "async_adamw": lambda: lc_asgd_tf.AsyncOptimizer(
+    keras.optimizers.AdamW(0.01, weight_decay=0.05),
+    compensation.LossCompensated(ratio=0.5),
+    loss_predictor="holt",
+  ),
+  "async_default": lambda: lc_asgd_tf.AsyncOptimizer(
+    keras.optimizers.Adam(0.01)
+  ),
+}
+
+
+def _model(seed=0):
+  keras.utils.set_random_seed(seed)
+  return keras.Sequential(
+    [
+      keras.Input((4,)),
+      keras.layers.Dense(5, activation="tanh"),
+      keras.layers.BatchNormalization(),
+      keras.layers.Dense(1),
+    ]
+  )
+
+
+_X = np.random.default_rng(0).normal(size=(48, 4)).astype("float32")
+_Y = np.sum(_X, axis=1, keepdims=True) ** 2
+
+
+def _fit(optimizer, epochs=2, callbacks=None, **compile_arguments):
+  """Returns the model and its history after a short training."""
+  model = _model()
+  model.compile(optimizer=optimizer, loss="mse", **compile_arguments)
+  history = model.fit(
+    _X, _Y, batch_size=12, epochs=epochs, verbose=0, callbacks=callbacks
+  )
+  return model, history.history
+
+
+class AsyncTestCase(parameterized.TestCase):
+  def assert_same_bits(self, ones, others):
+    self.assertEqual(len(ones), len(others))
+    for one, other in zip(ones, others, strict=True):
+      np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+
+
+class ConfigTest(AsyncTestCase):
+  @parameterized.named_parameters(*_OPTIMIZERS.items())
+  def test_round_trip(self, new):
+    optimizer = new()
+    restored = type(optimizer).from_config(optimizer.get_config())
+    self.assertIs(type(restored), type(optimizer))
+    self.assertEqual(restored.get_config(), optimizer.get_config())
+    self.assertEqual(
+      restored.compensation.get_config(), optimizer.compensation.get_config()
+    )
+    self.assertEqual(restored.name, optimizer.name)
+
+  @parameterized.named_parameters(*_OPTIMIZERS.items())
+  def test_survives_serialization(self, new):
+    optimizer = new()
+    for restored in (
+      keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(optimizer)
+      ),
+      keras.optimizers.deserialize(keras.optimizers.serialize(optimizer)),
+    ):
+      self.assertIs(type(restored), type(optimizer))
+      self.assertEqual(restored.get_config(), optimizer.get_config())
+      self.assertIs(
+        type(restored.inner_optimizer), type(optimizer.inner_optimizer)
+      )
+      self.assertIs(type(restored.compensation), type(optimizer.compensation))
+      self.assertEqual(
+        vars(restored.compensation), vars(optimizer.compensation)
+      )
+      self.assertIs(
+        type(restored.loss_predictor), type(optimizer.loss_predictor)
+      )
+
+  @parameterized.parameters(
+    ("asgd", compensation.Uncompensated, {}),
+    ("staleness_aware", compensation.StalenessAware, {}),
+    (
+      "dc_asgd_a",
+      compensation.DelayCompensatedAdaptive,
+      {"lambda_0": 8.0, "decay": 0.9},
+    ),
+    ("dc_asgd_c", compensation.DelayCompensatedConstant, {"lambda_0": 0.04}),
+    (
+      "lc_asgd",
+      compensation.LossCompensated,
+      {
+        "decay": 0.95,
+        "cap": True,
+        "brake": 5.0,
+        "ratio": None,
+        "horizon": "observed",
+      },
+    ),
+    (
+      "lc_asgd_all",
+      compensation.LossCompensated,
+      {
+        "decay": 0.9,
+        "cap": False,
+        "brake": 2.0,
+        "ratio": None,
+        "horizon": "predicted",
+      },
+    ),
+    ("async_default", compensation.Uncompensated, {}),
+  )
+  def test_has_the_rule_of_its_name(self, name, rule, config):
+    optimizer = _OPTIMIZERS[name]()
+    self.assertIs(type(optimizer.compensation), rule)
+    self.assertEqual(optimizer.compensation.get_config(), config)
+
+  def test_dc_asgd_defaults_are_those_of_the_paper(self):
+    self.assertEqual(lc_asgd_tf.DCASGD().compensation.lambda_0, 2.0)
+    self.assertEqual(
+      lc_asgd_tf.DCASGD(adaptive=False).compensation.lambda_0, 0.04
+    )
+
+  def test_arguments_reach_the_inner_optimizer(self):
+    optimizer = lc_asgd_tf.LCASGD(
+      0.25, 0.5, True, weight_decay=0.125, clipnorm=2.0
+    )
+    config = optimizer.inner_optimizer.get_config()
+    self.assertIsInstance(optimizer.inner_optimizer, keras.optimizers.SGD)
+    self.assertEqual(config["learning_rate"], 0.25)
+    self.assertEqual(config["momentum"], 0.5)
+    self.assertTrue(config["nesterov"])
+    self.assertEqual(config["weight_decay"], 0.125)
+    self.assertEqual(config["clipnorm"], 2.0)
+
+  @parameterized.parameters(
+    ("lstm", predictors.LSTMLossPredictor),
+    ("holt", predictors.HoltLossPredictor),
+  )
+  def test_loss_predictor_by_name(self, name, expected):
+    optimizer = lc_asgd_tf.LCASGD(loss_predictor=name)
+    self.assertIs(type(optimizer.loss_predictor), expected)
+
+
+class ErrorTest(AsyncTestCase):
+  @parameterized.named_parameters(
+    ("loss_scale", lambda o: keras.optimizers.LossScaleOptimizer(o)),
+    ("itself", lambda o: lc_asgd_tf.AsyncOptimizer(o)),
+    ("a_rule", lambda o: lc_asgd_tf.LCASGD(inner_optimizer=o)),
+  )
+  def test_refuses_what_it_cannot_host(self, wrap):
+    inner = wrap(keras.optimizers.SGD(0.1))
+    with self.assertRaisesRegex(ValueError, "cannot be the inner optimizer"):
+      lc_asgd_tf.AsyncOptimizer(inner)
+    with self.assertRaisesRegex(ValueError, "cannot be the inner optimizer"):
+      lc_asgd_tf.LCASGD(inner_optimizer=inner)
+
+  @parameterized.product(
+    optimizer=(
+      lc_asgd_tf.ASGD,
+      lc_asgd_tf.StalenessAwareSGD,
+      lc_asgd_tf.DCASGD,
+      lc_asgd_tf.LCASGD,
+    ),
+    arguments=({"momentum": 0.9}, {"nesterov": True}, {"clipnorm": 1.0}),
+  )
+  def test_refuses_arguments_of_the_inner_optimizer(self, optimizer, arguments):
+    with self.assertRaisesRegex(ValueError, "belong to the inner optimizer"):
+      optimizer(inner_optimizer=keras.optimizers.Adam(0.1), **arguments)
+
+  @parameterized.parameters(7, None, "no_such_optimizer")
+  def test_refuses_what_is_no_optimizer(self, inner_optimizer):
+    with self.assertRaises((TypeError, ValueError)):
+      lc_asgd_tf.AsyncOptimizer(inner_optimizer)
+
+  @parameterized.named_parameters(
+    ("predictor", lambda: lc_asgd_tf.LCASGD(loss_predictor="arima")),
+    ("horizon", lambda: lc_asgd_tf.LCASGD(horizon="past")),
+    ("brake", lambda: lc_asgd_tf.LCASGD(brake=-1.0)),
+    ("lambda_0", lambda: lc_asgd_tf.DCASGD(lambda_0=-1.0)),
+    ("decay", lambda: lc_asgd_tf.DCASGD(decay=1.0)),
+    ("momentum", lambda: lc_asgd_tf.ASGD(momentum=2.0)),
+    ("unknown", lambda: lc_asgd_tf.ASGD(no_such_argument=1)),
+  )
+  def test_refuses_bad_arguments(self, new):
+    with self.assertRaises(ValueError):
+      new()
+
+
+_SCHEDULE = keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)
+
+
+class FitTest(AsyncTestCase):
+  """In plain `fit` nothing is late: Keras's own trajectory, bit for bit."""
+
+  @parameterized.named_parameters(
+    (
+      "lc_asgd",
+      lambda: lc_asgd_tf.LCASGD(0.1, momentum=0.9),
+      lambda: keras.optimizers.SGD(0.1, momentum=0.9),
+      {},
+    ),
+    (
+      "lc_asgd_compiled",
+      lambda: lc_asgd_tf.LCASGD(0.1, momentum=0.9),
+      lambda: keras.optimizers.SGD(0.1, momentum=0.9),
+      {"jit_compile": True, "steps_per_execution": 2},
+    ),
+    (
+      "dc_asgd_schedule",
+      lambda: lc_asgd_tf.DCASGD(_SCHEDULE, nesterov=True, momentum=0.5),
+      lambda: keras.optimizers.SGD(_SCHEDULE, nesterov=True, momentum=0.5),
+      {},
+    ),
+    (
+      "staleness_aware_ema",
+      lambda: lc_asgd_tf.StalenessAwareSGD(
+        0.1, use_ema=True, ema_momentum=0.5, global_clipnorm=1.0
+      ),
+      lambda: keras.optimizers.SGD(
+        0.1, use_ema=True, ema_momentum=0.5, global_clipnorm=1.0
+      ),
+      {},
+    ),
+    (
+      "adamw",
+      lambda: lc_asgd_tf.AsyncOptimizer(
+        keras.optimizers.AdamW(0.05, weight_decay=0.1, loss_scale_factor=8.0),
+        compensation.LossCompensated(),
+      ),
+      lambda: keras.optimizers.AdamW(
+        0.05, weight_decay=0.1, loss_scale_factor=8.0
+      ),
+      {},
+    ),
+    (
+      "accumulation",
+      lambda: lc_asgd_tf.ASGD(0.1, gradient_accumulation_steps=2),
+      lambda: keras.optimizers.SGD(0.1, gradient_accumulation_steps=2),
+      {},
+    ),
+  )
+  def test_equals_keras(self, new, plain, arguments):
+    actual, actual_history = _fit(new(), **arguments)
+    expected, expected_history = _fit(plain(), **arguments)
+    self.assert_same_bits(actual.get_weights(), expected.get_weights())
+    self.assertEqual(actual_history, expected_history)
+    self.assert_same_bits(
+      actual.optimizer.inner_optimizer.variables, expected.optimizer.variables
+    )
+    self.assertEqual(
+      int(actual.optimizer.iterations), int(expected.optimizer.iterations)
+    )
+    # Something was learned.
+    self.assertGreater(
+      np.max(np.abs(actual.get_weights()[0] - _model().get_weights()[0])), 1e-3
+    )
+
+  def test_callbacks_set_the_learning_rate(self):
+    def run(optimizer):
+      schedule = keras.callbacks.LearningRateScheduler(
+        lambda epoch, rate: 0.1 / (epoch + 1)
+      )
+      return _fit(optimizer, epochs=3, callbacks=[schedule])
+
+    actual, history = run(lc_asgd_tf.LCASGD(0.5, momentum=0.9))
+    expected, _ = run(keras.optimizers.SGD(0.5, momentum=0.9))
+    self.assert_same_bits(actual.get_weights(), expected.get_weights())
+    np.testing.assert_allclose(
+      history["learning_rate"], [0.1, 0.05, 0.1 / 3], rtol=1e-6
+    )
+
+  def test_custom_loop(self):
+    def run(optimizer):
+      variables = [keras.Variable(np.ones(3, "float32"), name="v")]
+      for step in range(3):
+        gradients = [tf.constant([1.0, -2.0, 0.5]) * (step + 1)]
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+      return variables
+
+    self.assert_same_bits(
+      run(lc_asgd_tf.ASGD(0.1, momentum=0.9)),
+      run(keras.optimizers.SGD(0.1, momentum=0.9)),
+    )
+
+
+class LearningRateTest(AsyncTestCase):
+  def test_is_the_inner_optimizers(self):
+    optimizer = lc_asgd_tf.LCASGD(0.25)
+    self.assertEqual(float(optimizer.learning_rate), 0.25)
+    optimizer.learning_rate = 0.5
+    self.assertEqual(float(optimizer.learning_rate), 0.5)
+    self.assertEqual(float(optimizer.inner_optimizer.learning_rate), 0.5)
+    optimizer.learning_rate.assign(0.125)
+    self.assertEqual(float(optimizer.inner_optimizer.learning_rate), 0.125)
+    variable = keras.Variable(np.ones(1, "float32"))
+    optimizer.apply([tf.ones(1)], [variable])
+    np.testing.assert_array_equal(variable, [0.875])
+
+  def test_follows_a_schedule(self):
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
+      [0, 1], [1.0, 0.5, 0.25]
+    )
+    optimizer = lc_asgd_tf.ASGD(schedule)
+    variable = keras.Variable(np.zeros(1, "float32"))
+    values = []
+    for _ in range(4):
+      values.append(float(optimizer.learning_rate))
+      optimizer.apply([-tf.ones(1)], [variable])
+    self.assertEqual(values, [1.0, 0.5, 0.25, 0.25])
+    np.testing.assert_array_equal(variable, [2.0])
+    self.assertEqual(int(optimizer.iterations), 4)
+    with self.assertRaises(TypeError):
+      optimizer.learning_rate = 0.5
+
+
+class HostedTest(AsyncTestCase):
+  """What a server makes of the inner optimizer."""
+
+  def test_new_inner_optimizer_is_equal_and_not_built(self):
+    inner = keras.optimizers.AdamW(0.01, weight_decay=0.1, clipnorm=1.0)
+    optimizer = lc_asgd_tf.AsyncOptimizer(inner)
+    optimizer.build([keras.Variable(np.ones(2, "float32"))])
+    clone = optimizer.new_inner_optimizer()
+    self.assertIsNot(clone, inner)
+    self.assertFalse(clone.built)
+    self.assertIs(type(clone), keras.optimizers.AdamW)
+    self.assertEqual(clone.get_config(), inner.get_config())
+
+  def test_new_inner_optimizer_leaves_the_loss_scale_behind(self):
+    inner = keras.optimizers.SGD(1.0, loss_scale_factor=8.0)
+    optimizer = lc_asgd_tf.AsyncOptimizer(inner)
+    self.assertEqual(float(optimizer.scale_loss(tf.constant(2.0))), 16.0)
+    clone = optimizer.new_inner_optimizer()
+    variable = keras.Variable(np.ones(1, "float32"))
+    clone.build([variable])
+    clone.apply([tf.constant([0.5])])
+    np.testing.assert_array_equal(variable, [0.5])
+
+  def test_new_inner_optimizer_decays_the_same_variables(self):
+    inner = keras.optimizers.AdamW(0.1, weight_decay=0.5)
+    inner.exclude_from_weight_decay(var_names=["bias"])
+    clone = lc_asgd_tf.AsyncOptimizer(inner).new_inner_optimizer()
+    variables = [
+      keras.Variable(np.ones(1, "float32"), name=name)
+      for name in ("kernel", "bias")
+    ]
+    clone.build(variables)
+    clone.apply([tf.zeros(1), tf.zeros(1)])
+    np.testing.assert_allclose(variables[0], [0.95])
+    np.testing.assert_array_equal(variables[1], [1.0])
+
+  def test_build_is_done_once(self):
+    optimizer = lc_asgd_tf.LCASGD(0.1, momentum=0.9)
+    variables = [keras.Variable(np.ones(2, "float32"), name="v")]
+    optimizer.build(variables)
+    state = optimizer.variables
+    optimizer.build(variables)
+    self.assertEqual(
+      [id(variable) for variable in state],
+      [id(variable) for variable in optimizer.variables],
+    )
+    self.assertIn(2, [variable.shape.num_elements() for variable in state])
+
+
+class SavingTest(AsyncTestCase):
+  @parameterized.named_parameters(
+    (name, _OPTIMIZERS[name])
+    for name in ("lc_asgd", "dc_asgd_c", "lc_asgd_all", "async_adamw")
+  )
+  def test_training_goes_on_as_if_it_had_not_been_saved(self, new):
+    model, _ = _fit(new(), epochs=1)
+    path = os.path.join(self.create_tempdir().full_path, "model.keras")
+    model.save(path)
+    restored = keras.models.load_model(path)
+    self.assertIs(type(restored.optimizer), type(model.optimizer))
+    self.assertEqual(
+      restored.optimizer.get_config(), model.optimizer.get_config()
+    )
+    self.assert_same_bits(
+      restored.optimizer.variables, model.optimizer.variables
+    )
+    self.assertEqual(int(restored.optimizer.iterations), 4)
+    for trained in (model, restored):
+      trained.fit(_X, _Y, batch_size=12, epochs=1, shuffle=False, verbose=0)
+    self.assert_same_bits(restored.get_weights(), model.get_weights())
+
+  def test_weights_files_hold_the_state(self):
+    model, _ = _fit(lc_asgd_tf.LCASGD(0.1, momentum=0.9), epochs=1)
+    path = os.path.join(self.create_tempdir().full_path, "model.weights.h5")
+    model.save_weights(path)
+    other = _model(seed=1)
+    other.compile(optimizer=lc_asgd_tf.LCASGD(0.1, momentum=0.9), loss="mse")
+    other.optimizer.build(other.trainable_variables)
+    other.load_weights(path)
+    self.assert_same_bits(other.get_weights(), model.get_weights())
+    self.assert_same_bits(other.optimizer.variables, model.optimizer.variables)
+
+
+if __name__ == "__main__":
+  absltest.main()

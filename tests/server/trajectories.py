@@ -1,0 +1,303 @@
+"""Asynchronous runs of a small quadratic, and what the equations say of them.
+
+`CASES` is a table: rules x momentum x orders of pulls and pushes. Any host (a
+server, Keras's `fit`, a cluster) can replay a case and must get the weights
+that `simulate` gets. `simulate` and the rules below are written from the
+equations, in NumPy and float64; they use nothing of the library.
+
+The model has the weights w, in two variables. Push number i has its own
+curvatures k_i, as if they were its minibatch:
+
+    loss = 1/2 sum(k_i w^2),    gradient = k_i w.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from lc_asgd_tf import compensation
+
+NUM_WORKERS = 2
+LEARNING_RATE = 0.1
+SHAPES = ((3,), (2, 2))
+INITIAL = np.array([1.0, -2.0, 0.5, 1.5, -1.0, 0.25, 2.0])
+_CURVATURES = np.array([1.0, 0.5, 2.0, 0.25, 1.5, 3.0, 0.75])
+# Minibatches differ in scale and, every other one, in which weight they bend.
+_SCALES = (1.0, 1.2, 0.7, 1.1, 0.9, 1.3, 0.8, 1.0, 1.25, 0.6)
+
+
+class Event(NamedTuple):
+  """A worker pulls; or it pushes, and pulls again with the server's answer."""
+
+  action: str
+  worker: int
+
+
+PULL_0, PULL_1 = Event("pull", 0), Event("pull", 1)
+PUSH_0, PUSH_1 = Event("push", 0), Event("push", 1)
+
+# Everyone pulls once and then only pushes, so that every host can replay it.
+INTERLEAVED = (
+  *(PULL_0, PULL_1, PUSH_0, PUSH_1, PUSH_1, PUSH_0, PUSH_1, PUSH_1, PUSH_1),
+  *(PUSH_0, PUSH_0, PUSH_1),
+)
+INTERLEAVED_STALENESS = (0, 1, 0, 2, 1, 0, 0, 3, 0, 2)
+
+# Worker 1 comes late; worker 0 gives up its step and pulls anew.
+REPULLED = (
+  *(PULL_0, PUSH_0, PUSH_0, PULL_1, PUSH_0, PUSH_0, PUSH_1, PUSH_1),
+  *(PULL_0, PUSH_1, PUSH_0),
+)
+REPULLED_STALENESS = (0, 0, 0, 0, 2, 0, 0, 1)
+
+
+class Line(NamedTuple):
+  """A forecast of the log loss: yhat(v) = level + slope v."""
+
+  level: float
+  slope: float
+
+  def forecast(self, version: int) -> tuple[float, float, float, float]:
+    """The (level, slope, origin, drawn) of a line drawn at this version."""
+    return self.level, self.slope, 0.0, float(version)
+
+
+class Push(NamedTuple):
+  """All that the server knows of a push when it arrives.
+
+  Attributes:
+    g: the gradient, taken at the snapshot.
+    d: the weights now minus the snapshot.
+    tau: the staleness.
+    ms: MS, updated with g.
+    delta: the predicted change of the loss from the snapshot to now.
+    typical_loss: exp of the average log loss, this push included.
+  """
+
+  g: np.ndarray
+  d: np.ndarray
+  tau: int
+  ms: np.ndarray
+  delta: float
+  typical_loss: float
+
+
+class Case(NamedTuple):
+  """One row of the table.
+
+  Attributes:
+    name: unique.
+    rule: the library's.
+    update: u of a `Push`, by the equations.
+    momentum: of the inner SGD.
+    line: what the loss predictor is made to say; None: it says nothing.
+    events: the order of pulls and pushes.
+  """
+
+  name: str
+  rule: compensation.Compensation
+  update: Callable[[Push], np.ndarray]
+  momentum: float
+  line: Line | None = None
+  events: Sequence[Event] = INTERLEAVED
+
+  def simulate(
+    self, update: Callable[[Push], np.ndarray] | None = None
+  ) -> list["Step"]:
+    """One step per push, by the case's own update or by another one."""
+    return simulate(
+      update or self.update, self.momentum, self.line, self.events
+    )
+
+
+class Step(NamedTuple):
+  """What a push was, and the weights after it."""
+
+  worker: int
+  staleness: int
+  loss: float
+  weights: np.ndarray
+
+
+def curvatures(push: int) -> np.ndarray:
+  """k_i of push number i, one per weight."""
+  k = _CURVATURES * _SCALES[push]
+  k[push % len(k)] *= 1.5
+  return k
+
+
+def loss(weights: np.ndarray, k: np.ndarray) -> float:
+  """1/2 sum(k w^2)."""
+  return float(0.5 * np.sum(k * weights**2))
+
+
+def gradient(weights: np.ndarray, k: np.ndarray) -> np.ndarray:
+  """Its gradient."""
+  return k * weights
+
+
+def split(vector: np.ndarray) -> list[np.ndarray]:
+  """The parts of a vector of all weights that belong to each variable."""
+  ends = np.cumsum([np.prod(shape) for shape in SHAPES])
+  parts = np.split(vector, ends[:-1])
+  return [p.reshape(s) for p, s in zip(parts, SHAPES, strict=True)]
+
+
+def asgd(push: Push) -> np.ndarray:
+  """g."""
+  return push.g
+
+
+def staleness_aware(push: Push) -> np.ndarray:
+  """g / max(tau, 1)."""
+  return push.g / max(push.tau, 1)
+
+
+def dc_asgd_c(lam: float) -> Callable[[Push], np.ndarray]:
+  """g + lam g*g*d."""
+  return lambda push: push.g + lam * push.g * push.g * push.d
+
+
+def dc_asgd_a(lam_0: float) -> Callable[[Push], np.ndarray]:
+  """g + lam_0 / sqrt(MS + 1e-7) g*g*d."""
+
+  def update(push):
+    lam = lam_0 / np.sqrt(push.ms + 1e-7)
+    return push.g + lam * push.g * push.g * push.d
+
+  return update
+
+
+def lc_asgd(
+  ratio: float | None = None, cap: bool = True, brake: float = 5.0
+) -> Callable[[Push], np.ndarray]:
+  """g bent by D d until the predicted loss fits, capped, braked."""
+
+  def update(push):
+    g, d = push.g, push.d
+    D = g * g / np.sqrt(push.ms + 1e-7)
+    u = g
+    if g @ d < 0:
+      r = ratio
+      if r is None:
+        r = np.clip(push.delta / (g @ d), 0, 1)
+      u = g + 2 * (1 - r) * -(g @ d) / (d @ (D * d) + 1e-20) * D * d
+    if cap and np.linalg.norm(u) > np.linalg.norm(g):
+      u = u * np.linalg.norm(g) / np.linalg.norm(u)
+    rise = max(push.delta, 0) / (push.typical_loss + 1e-3)
+    return u / (1 + brake * rise)
+
+  return update
+
+
+def simulate(
+  update: Callable[[Push], np.ndarray],
+  momentum: float = 0.0,
+  line: Line | None = None,
+  events: Sequence[Event] = INTERLEAVED,
+  *,
+  initial: np.ndarray = INITIAL,
+  curvatures: Callable[[int], np.ndarray] = curvatures,
+  learning_rate: float = LEARNING_RATE,
+) -> list[Step]:
+  """Replays the events; returns one step per push."""
+  w = np.array(initial, np.float64)
+  velocity = np.zeros_like(w)
+  ms = np.zeros_like(w)
+  average, pace = 0.0, min(0.2, 1 / (NUM_WORKERS / 2 + 4))
+  snapshots, pulled = {}, {}
+  steps = []
+  for action, m in events:
+    t = len(steps)
+    if action == "push":
+      k = curvatures(t)
+      g, reported = gradient(snapshots[m], k), loss(snapshots[m], k)
+      ms = 0.95 * ms + 0.05 * g * g
+      delta = 0.0
+      if line is not None:
+        now, then = (line.level + line.slope * v for v in (t, pulled[m]))
+        delta = np.exp(min(now, 3)) - np.exp(min(then, 3))
+      average += max(pace, 1 / (t + 1)) * (np.log(reported + 1e-3) - average)
+      tau = t - pulled[m]
+      d = w - snapshots[m]
+      u = update(Push(g, d, tau, ms, delta, np.exp(average)))
+      velocity = momentum * velocity - learning_rate * u
+      w = w + velocity
+      steps.append(Step(m, tau, reported, w.copy()))
+    snapshots[m], pulled[m] = w.copy(), len(steps)
+  return steps
+
+
+# The predicted change is part of what the gradient promised, or all of it and
+# more; the loss is predicted to rise; to rise beyond the bound of a forecast.
+FALLING = Line(level=1.2, slope=-0.16)
+RISING = Line(level=0.5, slope=0.07)
+DIVERGING = Line(level=2.55, slope=0.1)
+
+_RULES = (
+  ("asgd", compensation.Uncompensated(), asgd, None),
+  ("staleness_aware", compensation.StalenessAware(), staleness_aware, None),
+  (
+    "dc_asgd_c",
+    compensation.DelayCompensatedConstant(0.04),
+    dc_asgd_c(0.04),
+    None,
+  ),
+  ("dc_asgd_a", compensation.DelayCompensatedAdaptive(), dc_asgd_a(2.0), None),
+  (
+    "lc_asgd_ratio_0",
+    compensation.LossCompensated(ratio=0.0),
+    lc_asgd(0.0),
+    None,
+  ),
+  (
+    "lc_asgd_ratio_half",
+    compensation.LossCompensated(ratio=0.5),
+    lc_asgd(0.5),
+    None,
+  ),
+  (
+    "lc_asgd_ratio_1",
+    compensation.LossCompensated(ratio=1.0),
+    lc_asgd(1.0),
+    None,
+  ),
+  ("lc_asgd_falling", compensation.LossCompensated(), lc_asgd(), FALLING),
+  ("lc_asgd_rising", compensation.LossCompensated(), lc_asgd(), RISING),
+)
+
+CASES = tuple(
+  Case(f"{name}_momentum_{momentum}", rule, update, momentum, line)
+  for name, rule, update, line in _RULES
+  for momentum in (0.0, 0.9)
+) + (
+  Case(
+    "lc_asgd_uncapped",
+    compensation.LossCompensated(cap=False, brake=0.0),
+    lc_asgd(cap=False, brake=0.0),
+    0.0,
+  ),
+  Case(
+    "lc_asgd_diverging",
+    compensation.LossCompensated(brake=0.5),
+    lc_asgd(brake=0.5),
+    0.9,
+    DIVERGING,
+  ),
+  Case(
+    "dc_asgd_a_repulled",
+    compensation.DelayCompensatedAdaptive(),
+    dc_asgd_a(2.0),
+    0.9,
+    events=REPULLED,
+  ),
+  Case(
+    "lc_asgd_repulled",
+    compensation.LossCompensated(),
+    lc_asgd(),
+    0.9,
+    FALLING,
+    REPULLED,
+  ),
+)
