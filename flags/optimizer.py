@@ -4,7 +4,16 @@ import dataclasses
 
 from absl import flags
 
-RULES = ("asgd", "staleness_aware", "dc_asgd_c", "dc_asgd", "lc_asgd")
+RULES = (
+  "ssgd",
+  "asgd",
+  "staleness_aware",
+  "gap_aware",
+  "dana",
+  "dc_asgd_c",
+  "dc_asgd",
+  "lc_asgd",
+)
 INNER_OPTIMIZERS = ("sgd", "adam", "adamw")
 LOSS_PREDICTORS = ("lstm", "holt")
 HORIZONS = ("observed", "predicted")
@@ -55,7 +64,11 @@ def define() -> None:
     "learning_rate", 0.05, "Of the inner optimizer.", lower_bound=0.0
   )
   flags.DEFINE_float(
-    "momentum", 0.9, "Of SGD.", lower_bound=0.0, upper_bound=1.0
+    "momentum",
+    0.9,
+    "Of SGD; of every worker for dana.",
+    lower_bound=0.0,
+    upper_bound=1.0,
   )
   flags.DEFINE_bool("nesterov", False, "Nesterov momentum; of SGD.")
   flags.DEFINE_float(

@@ -3,9 +3,12 @@
 from lc_asgd_tf import callbacks, compensation, delays, predictors
 from lc_asgd_tf.optimizers import (
   ASGD,
+  DANA,
   DCASGD,
   LCASGD,
+  SSGD,
   AsyncOptimizer,
+  GapAwareSGD,
   StalenessAwareSGD,
 )
 from lc_asgd_tf.parameter_server import AsyncTrainer
@@ -13,10 +16,13 @@ from lc_asgd_tf.version import __version__
 
 __all__ = (
   "ASGD",
+  "DANA",
   "DCASGD",
   "LCASGD",
+  "SSGD",
   "AsyncOptimizer",
   "AsyncTrainer",
+  "GapAwareSGD",
   "StalenessAwareSGD",
   "__version__",
   "callbacks",

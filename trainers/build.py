@@ -21,15 +21,17 @@ def optimizer(options: OptimizerOptions) -> lc_asgd_tf.AsyncOptimizer:
 
 def _rule(options: OptimizerOptions) -> compensation.Compensation:
   strength = {} if options.lambda_0 is None else {"lambda_0": options.lambda_0}
-  if options.optimizer == "asgd":
-    return compensation.Uncompensated()
-  if options.optimizer == "staleness_aware":
-    return compensation.StalenessAware()
-  if options.optimizer == "dc_asgd_c":
-    return compensation.DelayCompensatedConstant(**strength)
-  if options.optimizer == "dc_asgd":
-    return compensation.DelayCompensatedAdaptive(**strength)
-  return compensation.LossCompensated(horizon=options.horizon)
+  rules = {
+    "ssgd": compensation.Synchronous,
+    "asgd": compensation.Uncompensated,
+    "staleness_aware": compensation.StalenessAware,
+    "gap_aware": compensation.GapAware,
+    "dana": lambda: compensation.LookAhead(options.momentum),
+    "dc_asgd_c": lambda: compensation.DelayCompensatedConstant(**strength),
+    "dc_asgd": lambda: compensation.DelayCompensatedAdaptive(**strength),
+    "lc_asgd": lambda: compensation.LossCompensated(horizon=options.horizon),
+  }
+  return rules[options.optimizer]()
 
 
 def _inner_optimizer(options: OptimizerOptions) -> keras.optimizers.Optimizer:
@@ -42,7 +44,8 @@ def _inner_optimizer(options: OptimizerOptions) -> keras.optimizers.Optimizer:
     return keras.optimizers.AdamW(options.learning_rate, **decay)
   return keras.optimizers.SGD(
     options.learning_rate,
-    momentum=options.momentum,
+    # DANA has its own, one per worker.
+    momentum=0.0 if options.optimizer == "dana" else options.momentum,
     nesterov=options.nesterov,
     **decay,
   )

@@ -2,5 +2,6 @@
 
 from lc_asgd_tf.callbacks.server_checkpoint import ServerCheckpoint
 from lc_asgd_tf.callbacks.server_weights import ServerWeights
+from lc_asgd_tf.callbacks.trace_recorder import TraceRecorder
 
-__all__ = ("ServerCheckpoint", "ServerWeights")
+__all__ = ("ServerCheckpoint", "ServerWeights", "TraceRecorder")

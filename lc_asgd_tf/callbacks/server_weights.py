@@ -27,9 +27,16 @@ class ServerWeights(keras.callbacks.Callback):
   ```
   """
 
-  def _simulation(self):
+  def _optimizer(self):
     optimizer = self.model.optimizer
-    if not isinstance(optimizer, optimizers.AsyncOptimizer):
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+      optimizer = optimizer.inner_optimizer
+    ours = isinstance(optimizer, optimizers.AsyncOptimizer)
+    return optimizer if ours else None
+
+  def _simulation(self):
+    optimizer = self._optimizer()
+    if optimizer is None:
       return None
     if not optimizer.built and self.model.built:
       optimizer.build(self.model.trainable_variables)
@@ -45,8 +52,8 @@ class ServerWeights(keras.callbacks.Callback):
 
   def on_train_begin(self, logs=None) -> None:
     """Takes over weights that were set since training last ended."""
-    if isinstance(self.model.optimizer, optimizers.AsyncOptimizer):
-      self.model.optimizer.shows_server_weights = True
+    if optimizer := self._optimizer():
+      optimizer.shows_server_weights = True
     if simulation := self._simulation():
       simulation.adopt_changes()
 

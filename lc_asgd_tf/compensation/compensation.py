@@ -42,6 +42,13 @@ class Compensation:
       which the server hosts a loss predictor.
     measures: whether the rule needs sums over all weights; if not, `measure` is
       never called.
+    uses_step_size: whether the rule needs to know how far one update moves the
+      weights: the sums then end with the squared norm of the latest step and
+      the number of weights.
+    worker_momentum: mu of v_m <- mu v_m + g, which the server keeps per worker
+      and uses in place of g, looking ahead along all of them in a pull; None
+      for no such momentum.
+    synchronous: whether all workers wait for each other in every round.
     horizon: "observed" or "predicted": which staleness the prediction looks
       ahead by.
     second_moment_decay: rho of MS <- rho MS + (1 - rho) g*g, which the server
@@ -51,6 +58,9 @@ class Compensation:
   uses_displacement: bool = False
   uses_prediction: bool = False
   measures: bool = False
+  uses_step_size: bool = False
+  worker_momentum: float | None = None
+  synchronous: bool = False
   horizon: str = "observed"
   second_moment_decay: float | None = None
 

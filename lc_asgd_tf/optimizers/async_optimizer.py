@@ -88,6 +88,7 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
     # The learning rate is the inner optimizer's.
     super().__init__(learning_rate=0.0, name=name)
     self.inner_optimizer = inner_optimizer
+    self._accumulation = inner_optimizer.gradient_accumulation_steps
     self.compensation = compensation or compensation_lib.Uncompensated()
     self.loss_predictor = predictors.get(loss_predictor)
     self.num_workers = int(num_workers)
@@ -136,15 +137,30 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
     """The simulated server and workers; None with one worker."""
     return self._simulation
 
-  def new_inner_optimizer(self) -> keras.optimizers.Optimizer:
+  def accumulate_rounds(self) -> None:
+    """Makes the inner optimizer average the gradients of a round."""
+    inner = self.inner_optimizer
+    inner.gradient_accumulation_steps = self.num_workers * (
+      self._accumulation or 1
+    )
+
+  def new_inner_optimizer(self, num_workers: int) -> keras.optimizers.Optimizer:
     """Returns an inner optimizer of the same configuration, not built.
 
     The loss scale is left behind: workers undo it before they push, since a
     rule must see gradients as they are.
+
+    Args:
+      num_workers: M, whose gradients a synchronous rule averages.
     """
     inner = self.inner_optimizer
     clone = type(inner).from_config(inner.get_config())
     clone.loss_scale_factor = None
+    clone.gradient_accumulation_steps = self._accumulation
+    if self.compensation.synchronous and num_workers > 1:
+      clone.gradient_accumulation_steps = num_workers * (
+        self._accumulation or 1
+      )
     # Keras keeps these out of the configuration.
     pattern = "_exclude_from_weight_decay_pattern"
     if getattr(inner, pattern, None):
@@ -190,9 +206,12 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
 
   def get_config(self) -> dict[str, object]:
     """Returns the constructor's arguments, serialized."""
+    inner = serialize_keras_object(self.inner_optimizer)
+    # As the user gave it; rounds are counted in `build`.
+    inner["config"]["gradient_accumulation_steps"] = self._accumulation
     return {
       "name": self.name,
-      "inner_optimizer": serialize_keras_object(self.inner_optimizer),
+      "inner_optimizer": inner,
       "compensation": serialize_keras_object(self.compensation),
       "loss_predictor": serialize_keras_object(self.loss_predictor),
       "num_workers": self.num_workers,

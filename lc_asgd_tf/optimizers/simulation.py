@@ -36,6 +36,8 @@ class Simulation:
       if rule.horizon == "predicted":
         step_predictor = predictors.StepPredictor(batch_size=1)
     self._learns = loss_predictor is not None
+    if rule.synchronous:
+      optimizer.accumulate_rounds()
     self.server = server.Server(
       [self._variables],
       [optimizer.inner_optimizer],
@@ -51,6 +53,7 @@ class Simulation:
       self.server.shards[0].pull(),
       optimizer.num_workers,
       optimizer.delays or delays_lib.Homogeneous(seed=optimizer.seed),
+      rule.synchronous,
     )
 
   @property
@@ -87,7 +90,7 @@ class Simulation:
 
   def show_server_weights(self) -> None:
     """Makes the model hold w, until `show_snapshot`."""
-    self._load(self.server.shards[0].pull())
+    self._load(self.server.shards[0].current())
 
   def show_snapshot(self) -> None:
     """Makes the model hold the snapshot of the worker whose turn it is."""
@@ -101,12 +104,10 @@ class Simulation:
     """
     shard = self.server.shards[0]
     held = self._packing.pack([v.value for v in self._variables])
-    if not bool(tf.reduce_all(held == shard.pull())):
+    if not bool(tf.reduce_all(held == shard.current())):
       for weight, variable in zip(shard.weights, self._variables, strict=True):
         weight.assign(variable)
-      self.workers.snapshots.assign(
-        tf.tile(held[tf.newaxis], [self._optimizer.num_workers, 1])
-      )
+      self.workers.keep_for_all(shard.pull())
 
   def finalize(self, variables: Sequence[keras.Variable]) -> None:
     """Makes the model hold w, and the worker whose turn it is pull it."""
@@ -155,6 +156,7 @@ class Simulation:
       raise ValueError(
         f"{type(self._optimizer).__name__} needs the loss: call "
         "optimizer.scale_loss(loss) between forward and backward, as "
-        "keras.Model.fit does."
+        "keras.Model.fit does, but for mixed_float16: use mixed_bfloat16 then, "
+        "or compile with auto_scale_loss=False."
       )
     return tf.constant(float("nan"))

@@ -247,16 +247,22 @@ class AsyncTrainer:
     self._metrics.reset()
     self._remote.reset_statistics()
     size = self._dispatch_size(steps)
+    limit = _DISPATCHES_PER_WORKER * self.num_workers
+    synchronous = self.model.optimizer.compensation.synchronous
+    if synchronous:
+      # A round is one step of each worker, and begins when the last one ended.
+      size, limit = 1, self.num_workers
+      if steps % self.num_workers:
+        raise errors.UserError(
+          f"steps_per_epoch={steps} is no whole number of rounds of "
+          f"{self.num_workers} workers: a synchronous rule needs one."
+        )
     remaining = steps
     waiting = collections.deque()
     logs, logs_at = {}, 0.0
     while remaining or waiting:
       self._update_learning_rate()
-      while (
-        remaining
-        and not self.model.stop_training
-        and len(waiting) < _DISPATCHES_PER_WORKER * self.num_workers
-      ):
+      while remaining and not self.model.stop_training and len(waiting) < limit:
         now = min(size, remaining)
         remaining -= now
         waiting.append(
@@ -267,7 +273,9 @@ class AsyncTrainer:
       if not waiting:
         break
       callbacks.on_train_batch_begin(self._metrics.steps)
-      self._metrics.add(waiting.popleft().fetch())
+      # Of a round all at once; otherwise each as it comes.
+      for _ in range(len(waiting) if synchronous else 1):
+        self._metrics.add(waiting.popleft().fetch())
       if time.monotonic() - logs_at > _SECONDS_BETWEEN_LOGS:
         logs, logs_at = self._metrics.logs(), time.monotonic()
       callbacks.on_train_batch_end(self._metrics.steps - 1, logs)

@@ -51,7 +51,7 @@ class RemoteServer:
     self._server = server.Server(
       placement=[[variables[i] for i in part] for part in self.placement],
       inner_optimizers=[
-        _on(device, optimizer.new_inner_optimizer)
+        _on(device, lambda: optimizer.new_inner_optimizer(num_workers))
         for device in devices[:num_shards]
       ],
       compensation=optimizer.compensation,
@@ -128,6 +128,10 @@ class RemoteServer:
       for weight, i in zip(part, indices, strict=True):
         weights[i] = weight
     return weights, version, buffers
+
+  def staleness(self, version: tf.Tensor, pulled: tf.Tensor) -> tf.Tensor:
+    """Returns tau, in updates, of a push that meets `version`."""
+    return self._server.ledger.staleness(version, pulled)
 
   def learn(self) -> int:
     """Trains the predictors on what has arrived; returns how much was new."""

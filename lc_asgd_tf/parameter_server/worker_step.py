@@ -73,7 +73,7 @@ class WorkerStep:
         _time_after(replies) - computed, tf.float32
       )
       _, following, _ = self._remote.open_replies(replies)
-      staleness = following - 1 - version
+      staleness = self._remote.staleness(following - 1, version)
       steps_done, total, largest = tf.unstack(counts)
       counts = tf.stack(
         [steps_done + 1, total + staleness, tf.maximum(largest, staleness)]

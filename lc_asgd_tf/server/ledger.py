@@ -57,6 +57,8 @@ class Ledger:
     self, num_workers: int, compensation: compensation_lib.Compensation
   ) -> None:
     self._compensation = compensation
+    # How many pushes make one update of the weights.
+    self._round = num_workers if compensation.synchronous else 1
     # The same pace as Holt's level: about half the pushes of one round.
     self._average_step = min(0.2, 1.0 / (num_workers / 2 + 4))
 
@@ -96,6 +98,10 @@ class Ledger:
     self.pulled.value.scatter_nd_update([[worker]], [version])
     return version
 
+  def staleness(self, version: tf.Tensor, pulled: tf.Tensor) -> tf.Tensor:
+    """Returns tau, in updates, of a push that meets `version`."""
+    return version // self._round - pulled // self._round
+
   def arrive(
     self,
     worker: tf.Tensor,
@@ -119,7 +125,7 @@ class Ledger:
     """
     version = tf.convert_to_tensor(self.version.value)
     pulled = tf.gather(tf.convert_to_tensor(self.pulled.value), worker)
-    staleness = version - pulled
+    staleness = self.staleness(version, pulled)
     expected = tf.gather(tf.convert_to_tensor(self.step_forecast.value), worker)
     loss = tf.cast(loss, tf.float32)
     accepted = self._compensation.accepts(sums)
@@ -178,7 +184,7 @@ class Ledger:
   def _count(self, forecast, expected, pulled, version, loss, accepted):
     """Adds one push to the statistics."""
     old = Statistics(*tf.unstack(tf.convert_to_tensor(self.statistics.value)))
-    staleness = tf.cast(version - pulled, tf.float64)
+    staleness = tf.cast(self.staleness(version, pulled), tf.float64)
     predicted = forecast_lib.predicted_loss(forecast, pulled, version)
     loss_known = forecast_lib.is_ready(forecast) & tf.math.is_finite(loss)
     step_known = expected >= 0

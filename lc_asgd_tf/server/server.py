@@ -67,7 +67,9 @@ class Server:
       placement, inner_optimizers, self.devices, strict=True
     ):
       with tf.device(device):
-        self.shards.append(shard.Shard(variables, inner, compensation))
+        self.shards.append(
+          shard.Shard(variables, inner, compensation, num_workers)
+        )
     with tf.device(self.devices[0]):
       self.ledger = ledger_lib.Ledger(num_workers, compensation)
       self._buffer_kinds = list(buffer_kinds)
@@ -202,7 +204,12 @@ class Server:
       with tf.device(self.devices[k]):
         replies.append(
           compiled(part.apply)(
-            messages[k], snapshots[k], displacements[k], coefficients, accepted
+            worker,
+            messages[k],
+            snapshots[k],
+            displacements[k],
+            coefficients,
+            accepted,
           )
         )
     with tf.device(self.devices[0]):

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from lc_asgd_tf.compensation import compensation as compensation_lib
+from lc_asgd_tf.compensation import dana
 from lc_asgd_tf.server import packing
 
 
@@ -21,12 +22,17 @@ class Shard:
     variables: the variables whose values, names and constraints to take over.
     inner_optimizer: not built yet, or built on the same shapes before.
     compensation: the rule.
+    num_workers: M.
 
   Attributes:
     weights: w, one `keras.Variable` per variable.
     packing: how they are packed.
     optimizer: the inner optimizer, built on `weights`.
     second_moments: MS, one per variable; empty if the rule reads none.
+    step_square: the squared norm of the latest step, shape=(), if the rule
+      reads it.
+    velocities: v_m, packed, shape=(M, n), if the rule has a momentum per
+      worker; `total_velocity` is their sum, shape=(n,).
   """
 
   def __init__(
@@ -34,6 +40,7 @@ class Shard:
     variables: Sequence[keras.Variable],
     inner_optimizer: keras.optimizers.Optimizer,
     compensation: compensation_lib.Compensation,
+    num_workers: int,
   ) -> None:
     self._compensation = compensation
     self.weights = [_clone(variable) for variable in variables]
@@ -53,14 +60,47 @@ class Shard:
         for weight in self.weights
       ]
 
+    self._extra = []
+    if compensation.uses_step_size:
+      self.step_square = self._state([], "step_square")
+    if compensation.worker_momentum is not None:
+      size = self.packing.size
+      self.velocities = self._state([num_workers, size], "velocities")
+      self.total_velocity = self._state([size], "total_velocity")
+
+  def _state(self, shape, name):
+    self._extra.append(
+      keras.Variable(
+        tf.zeros(shape), dtype="float32", trainable=False, name=name
+      )
+    )
+    return self._extra[-1]
+
   @property
   def variables(self) -> list[keras.Variable]:
-    """Weights, MS and the inner optimizer's state, in a fixed order."""
-    return self.weights + self.second_moments + self.optimizer.variables
+    """Weights, the rule's and the inner optimizer's state, in a fixed order."""
+    return (
+      self.weights
+      + self.second_moments
+      + self._extra
+      + self.optimizer.variables
+    )
 
-  def pull(self) -> tf.Tensor:
+  def current(self) -> tf.Tensor:
     """Returns w, packed, shape=(n,), float32."""
     return self.packing.pack([weight.value for weight in self.weights])
+
+  def pull(self) -> tf.Tensor:
+    """Returns what a worker pulls, packed: w, or a look ahead from it."""
+    momentum = self._compensation.worker_momentum
+    if momentum is None:
+      return self.current()
+    return dana.look_ahead(
+      self.current(),
+      tf.convert_to_tensor(self.total_velocity.value),
+      self.optimizer.learning_rate,
+      momentum,
+    )
 
   def measure(
     self, gradient: tf.Tensor, snapshot: tf.Tensor
@@ -76,10 +116,18 @@ class Shard:
       self._compensation.measure(g, d, moment)
       for g, d, moment in self._rows(gradient, displacement)
     ]
-    return tf.add_n(shares), displacement
+    sums = tf.add_n(shares)
+    if self._compensation.uses_step_size:
+      square = tf.convert_to_tensor(self.step_square.value)
+      count = tf.constant(
+        float(sum(w.shape.num_elements() for w in self.weights))
+      )
+      sums = tf.concat([sums, [square, count]], axis=0)
+    return sums, displacement
 
   def apply(
     self,
+    worker: tf.Tensor,
     gradient: tf.Tensor,
     snapshot: tf.Tensor | None,
     displacement: Sequence[tf.Tensor] | None,
@@ -89,6 +137,7 @@ class Shard:
     """Compensates, hands u to the inner optimizer, returns the new weights.
 
     Args:
+      worker: m, shape=(), int64.
       gradient: g, packed; a longer vector's rest is not read.
       snapshot: w_m, packed, if the rule reads d.
       displacement: d as `measure` returned it, or None to take it now.
@@ -96,8 +145,10 @@ class Shard:
       accepted: shape=(), bool; whether the push counts. None: it does.
 
     Returns:
-      w after the update, packed, which is also the worker's next snapshot.
+      What the worker pulls next, packed, which is also its next snapshot.
     """
+    if self._compensation.worker_momentum is not None:
+      gradient = self._accelerate(worker, gradient[: self.packing.size])
     if displacement is None and self._compensation.uses_displacement:
       displacement = self._displacement(snapshot)
     updates = []
@@ -111,8 +162,29 @@ class Shard:
           moment = tf.where(accepted, moment, state.value)
         state.assign(moment)
       updates.append(u)
+    before = self.current()
     self.optimizer.apply(updates, self.weights)
+    if self._compensation.uses_step_size:
+      step = self.current() - before
+      self.step_square.assign(tf.reduce_sum(step * step))
     return self.pull()
+
+  def _accelerate(self, worker, gradient):
+    """Returns v_m, updated with g, in place of g."""
+    old = tf.raw_ops.ResourceGather(
+      resource=self.velocities.value.handle, indices=worker, dtype=tf.float32
+    )
+    velocity = dana.velocity_update(
+      old, gradient, self._compensation.worker_momentum
+    )
+    self.total_velocity.assign(self.total_velocity.value + (velocity - old))
+    # In place, whatever M is.
+    tf.raw_ops.ResourceScatterUpdate(
+      resource=self.velocities.value.handle,
+      indices=worker[tf.newaxis],
+      updates=velocity[tf.newaxis],
+    )
+    return velocity
 
   def _displacement(self, snapshot):
     """Returns d = w - w_m, one per variable."""

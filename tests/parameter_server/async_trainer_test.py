@@ -15,6 +15,7 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     "asgd_counts",
     "adam_counts",
     "lc_asgd_counts",
+    "rules",
     "batch_normalization",
     "callbacks",
     "checkpoints",
@@ -43,6 +44,27 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     self.assertEqual(
       self.results["asgd_counts"]["weights"], [kernel, bias, kernel, bias]
     )
+
+  @parameterized.parameters(
+    "ssgd", "staleness_aware", "gap_aware", "dana", "dc_asgd_c"
+  )
+  def test_every_rule_counts_every_push(self, rule):
+    counts = self.results["rules"][rule]
+    self.assertEqual(counts["version"], 60)
+    self.assertEqual(counts["worker_steps"], 60)
+    self.assertEqual(counts["staleness_sum"], counts["worker_staleness_sum"])
+    rounds = 20 if rule == "ssgd" else 60
+    self.assertEqual(counts["iterations"], [rounds, rounds])
+
+  def test_a_synchronous_round_is_one_update(self):
+    counts = self.results["rules"]["ssgd"]
+    self.assertEqual(counts["weights"][1], [-20.0])
+    self.assertEqual(counts["staleness_max"], 0)
+    self.assertIn("whole number of rounds", self.results["rules"]["error"])
+
+  def test_momentum_per_worker_sees_every_push(self):
+    # Without momentum, DANA is ASGD.
+    self.assertEqual(self.results["rules"]["dana"]["weights"][1], [-60.0])
 
   def test_slots_are_updated_by_every_push(self):
     # All gradients are 1, so that after n updates the average is 1 - beta^n.

@@ -112,6 +112,30 @@ def lc_asgd_counts(strategy):
   }
 
 
+def rules(strategy):
+  """Every other rule, too, counts every push."""
+  results = {}
+  for name, optimizer in {
+    "ssgd": lc_asgd_tf.SSGD(1.0),
+    "staleness_aware": lc_asgd_tf.StalenessAwareSGD(0.01),
+    "gap_aware": lc_asgd_tf.GapAwareSGD(0.01, momentum=0.9),
+    "dana": lc_asgd_tf.DANA(1.0),
+    "dc_asgd_c": lc_asgd_tf.DCASGD(0.01, adaptive=False),
+  }.items():
+    model = _counting_model()
+    trainer = _trainer(model, strategy, optimizer)
+    history = trainer.fit(_ones, steps_per_epoch=60, verbose=0).history
+    results[name] = _counts(trainer, history) | {
+      "weights": [w.tolist() for w in model.get_weights()]
+    }
+  ssgd = _trainer(_counting_model(), strategy, lc_asgd_tf.SSGD(1.0))
+  try:
+    ssgd.fit(_ones, steps_per_epoch=61, verbose=0)
+  except ValueError as error:
+    results["error"] = str(error)
+  return results
+
+
 def _normalized_model():
   model = keras.Sequential(
     [

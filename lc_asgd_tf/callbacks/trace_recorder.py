@@ -1,0 +1,128 @@
+"""Records how long the workers of a cluster take."""
+
+import os
+import time
+
+import keras
+import numpy as np
+from absl import logging
+
+from lc_asgd_tf import parameter_server
+from lc_asgd_tf.predictors import journal
+
+# A trace's delays are positive; a clock may stand still, or be set back.
+_SHORTEST_SECONDS = 1e-6
+# Between two readings, until the pace of the pushes is known, and at least.
+_PAUSE_SECONDS = 1.0
+_MIN_PAUSE_SECONDS = 0.05
+
+
+class TraceRecorder(keras.callbacks.Callback):
+  """Writes the delay of every push to a file for `lc_asgd_tf.delays.Trace`.
+
+  A delay is what the worker reports with its push: the time from pull to
+  gradient, and that of its previous push and pull, which is 0 in the first
+  step of a dispatch. The file is a CSV with the columns `worker` and `seconds`,
+  one line per push in the order of arrival, and can be read at any time.
+
+  The server keeps only the latest reports. They are read at the end of every
+  epoch, and in between at the end of a dispatch, whenever half of them may be
+  new. If one worker keeps the coordinator waiting for so long that the others
+  write over reports that were not read, these are missing in the file, and a
+  warning says how many.
+
+  Example:
+  ```python
+  recorder = lc_asgd_tf.callbacks.TraceRecorder(trainer, "trace.csv")
+  trainer.fit(dataset_fn, epochs=1, callbacks=[recorder])
+
+  delays = lc_asgd_tf.delays.Trace("trace.csv")
+  model.compile(lc_asgd_tf.LCASGD(0.1, num_workers=64, delays=delays), ...)
+  ```
+
+  Args:
+    trainer: the trainer whose workers are meant.
+    path: the file, on the coordinator's file system. Each `fit` writes it anew.
+  """
+
+  def __init__(
+    self,
+    trainer: parameter_server.AsyncTrainer,
+    path: str | os.PathLike[str],
+  ) -> None:
+    super().__init__()
+    self._trainer = trainer
+    self._path = os.fspath(path)
+    self._recorded = 0  # The number of the first report not in the file yet.
+    self._steps = -1  # The epoch's latest step, as of the last reading.
+    self._read_at = 0.0
+    self._pause = _PAUSE_SECONDS  # Half of the journal needs longer to fill.
+
+  def on_train_begin(self, logs=None) -> None:
+    """Begins the file; earlier pushes are not part of it."""
+    del logs
+    rows, self._recorded = self._trainer.reports()
+    self._half = len(rows) // 2
+    self._pause = _PAUSE_SECONDS
+    with open(self._path, "wb") as file:
+      file.write(b"worker,seconds\n")
+
+  def on_epoch_begin(self, epoch: int, logs=None) -> None:
+    """Counts the epoch's steps and seconds."""
+    del epoch, logs
+    self._steps = -1
+    self._read_at = time.monotonic()
+
+  def on_train_batch_end(self, batch: int, logs=None) -> None:
+    """Reads, if half of the journal may be new.
+
+    Args:
+      batch: the number of the epoch's latest step that the coordinator knows
+        of; the workers may be far ahead of it.
+      logs: not read.
+    """
+    del logs
+    if (
+      time.monotonic() - self._read_at >= self._pause
+      or batch - self._steps >= self._half
+    ):
+      self._record()
+      self._steps = batch
+
+  def on_epoch_end(self, epoch: int, logs=None) -> None:
+    """Reads what the epoch has left."""
+    del epoch, logs
+    self._record()
+
+  def _record(self) -> None:
+    """Appends the reports that are new, each once."""
+    rows, version = self._trainer.reports()
+    new = version - self._recorded
+    lost = max(0, new - len(rows))
+    if lost:
+      logging.warning(
+        "%s lacks the delays of %d pushes, which were overwritten before they "
+        "could be read; a smaller steps_per_dispatch may help.",
+        self._path,
+        lost,
+      )
+    numbers = np.arange(self._recorded + lost, version)
+    self._append(journal.Report(*rows[numbers % len(rows)].T))
+    self._recorded = version
+    now = time.monotonic()
+    if new:
+      # As if it always went as fast as it ever did.
+      pause = (now - self._read_at) * self._half / new
+      self._pause = max(_MIN_PAUSE_SECONDS, min(self._pause, pause))
+    self._read_at = now
+
+  def _append(self, report: journal.Report) -> None:
+    seconds = report.compute_seconds + report.communication_seconds
+    lines = [
+      f"{int(worker)},{max(_SHORTEST_SECONDS, delay):.9g}\n"
+      for worker, delay in zip(report.worker, seconds, strict=True)
+    ]
+    # Whole lines in one unbuffered write: an interrupted run leaves a file
+    # that can be read.
+    with open(self._path, "ab", buffering=0) as file:
+      file.write("".join(lines).encode())
