@@ -1,7 +1,15 @@
 """Keras callbacks."""
 
+from lc_asgd_tf.callbacks.plain_batch_normalization import (
+  PlainBatchNormalization,
+)
 from lc_asgd_tf.callbacks.server_checkpoint import ServerCheckpoint
 from lc_asgd_tf.callbacks.server_weights import ServerWeights
 from lc_asgd_tf.callbacks.trace_recorder import TraceRecorder
 
-__all__ = ("ServerCheckpoint", "ServerWeights", "TraceRecorder")
+__all__ = (
+  "PlainBatchNormalization",
+  "ServerCheckpoint",
+  "ServerWeights",
+  "TraceRecorder",
+)

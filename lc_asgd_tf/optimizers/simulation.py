@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from lc_asgd_tf import delays as delays_lib
 from lc_asgd_tf import errors, predictors, server
-from lc_asgd_tf.optimizers import simulated_workers
+from lc_asgd_tf.optimizers import simulated_workers, worker_buffers
 
 
 class Simulation:
@@ -36,6 +36,7 @@ class Simulation:
       if rule.horizon == "predicted":
         step_predictor = predictors.StepPredictor(batch_size=1)
     self._learns = loss_predictor is not None
+    self._buffers = None
     if rule.synchronous:
       optimizer.accumulate_rounds()
     self.server = server.Server(
@@ -62,6 +63,20 @@ class Simulation:
     state = [v for part in self.server.variables.values() for v in part]
     return state + self.workers.variables
 
+  @property
+  def carries_buffers(self) -> bool:
+    """Whether workers have variables of their own beside snapshots."""
+    return self._buffers is not None
+
+  def carry_buffers(self, variables: Sequence[keras.Variable]) -> None:
+    """Gives each worker its own values of some non-trainable variables.
+
+    Must be called before the train step is traced.
+    """
+    self._buffers = worker_buffers.WorkerBuffers(
+      variables, self._optimizer.num_workers
+    )
+
   def step(
     self,
     gradients: Sequence[tf.Tensor | None],
@@ -86,15 +101,23 @@ class Simulation:
       tf.function(self.server.learn, jit_compile=True, autograph=False)(
         version - 1
       )
+    if self._buffers is not None:
+      self._buffers.keep(worker)
     self._load(self.workers.advance(replies[0][: self._packing.size]))
+    if self._buffers is not None:
+      self._buffers.load(tf.convert_to_tensor(self.workers.turn.value))
 
   def show_server_weights(self) -> None:
     """Makes the model hold w, until `show_snapshot`."""
     self._load(self.server.shards[0].current())
+    if self._buffers is not None:
+      self._buffers.load_latest()
 
   def show_snapshot(self) -> None:
     """Makes the model hold the snapshot of the worker whose turn it is."""
     self._load(self.workers.snapshot())
+    if self._buffers is not None:
+      self._buffers.load(tf.convert_to_tensor(self.workers.turn.value))
 
   def adopt_changes(self) -> None:
     """Where the model holds other weights than w, makes them everybody's.

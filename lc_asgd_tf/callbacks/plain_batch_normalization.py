@@ -1,0 +1,33 @@
+"""Batch normalization without Async-BN, to see what that is worth."""
+
+import keras
+
+from lc_asgd_tf.callbacks import server_weights
+
+
+class PlainBatchNormalization(server_weights.ServerWeights):
+  """`ServerWeights`, with moving statistics of its own for each worker.
+
+  Simulated workers share the model's moving means and variances, which is what
+  Async-BN does on a cluster: every batch counts once, however late. With this
+  callback in place of `ServerWeights`, each worker moves its own, as plain
+  batch normalization would, and validation sees those of the worker that pushed
+  last, since it would have overwritten the server's.
+
+  It must be there from the first `fit` on. The workers' statistics are not
+  saved with the model.
+  """
+
+  def on_train_begin(self, logs=None) -> None:
+    """Gives every worker its own moving statistics."""
+    super().on_train_begin(logs)
+    simulation = self._simulation()
+    if simulation and not simulation.carries_buffers:
+      simulation.carry_buffers(
+        [
+          variable
+          for layer in self.model._flatten_layers()
+          if isinstance(layer, keras.layers.BatchNormalization)
+          for variable in (layer.moving_mean, layer.moving_variance)
+        ]
+      )
