@@ -13,11 +13,13 @@ class OutputOptions:
     output_dir: where everything goes; None for a new directory.
     resume: whether to continue what `output_dir` holds.
     tensorboard: whether to write summaries for TensorBoard.
+    record_trace: whether to record the delay of every push.
   """
 
   output_dir: str | None
   resume: bool
   tensorboard: bool
+  record_trace: bool
 
 
 def define() -> None:
@@ -34,6 +36,12 @@ def define() -> None:
   flags.DEFINE_bool(
     "tensorboard", False, "Write summaries for TensorBoard to --output_dir."
   )
+  flags.DEFINE_bool(
+    "record_trace",
+    False,
+    "Record the delay of every push in --output_dir, for "
+    "lc_asgd_tf.delays.Trace.",
+  )
 
 
 def read() -> OutputOptions:
@@ -43,4 +51,5 @@ def read() -> OutputOptions:
     output_dir=values.output_dir,
     resume=values.resume,
     tensorboard=values.tensorboard,
+    record_trace=values.record_trace,
   )

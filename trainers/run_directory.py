@@ -20,6 +20,7 @@ class RunDirectory:
       checkpoints/   of the server, one per epoch, the latest two
       logs/          one file per task
       tensorboard/   summaries, if asked for
+      trace.csv      the delay of every push, if asked for
 
   Args:
     path: the directory; None for a new one.
@@ -96,6 +97,11 @@ class RunDirectory:
   def tensorboard(self) -> pathlib.Path:
     """Summaries."""
     return self.path / "tensorboard"
+
+  @property
+  def trace(self) -> pathlib.Path:
+    """The delay of every push."""
+    return self.path / "trace.csv"
 
   def keep_epochs(self, epochs: int) -> None:
     """Drops history from that epoch on, which is about to be repeated."""

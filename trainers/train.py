@@ -186,6 +186,10 @@ def _train(stack, external, local, directory) -> dict[str, object]:
       on_train_batch_end=lambda batch, logs: local.check(),
     )
     callbacks.append(check)
+  if output.record_trace:
+    callbacks.append(
+      lc_asgd_tf.callbacks.TraceRecorder(trainer, directory.trace)
+    )
   if output.tensorboard:
     callbacks.append(keras.callbacks.TensorBoard(directory.tensorboard))
   trainer.fit(

@@ -2,7 +2,7 @@
 
 import keras
 
-from lc_asgd_tf import optimizers
+from lc_asgd_tf import errors, optimizers
 
 
 class ServerWeights(keras.callbacks.Callback):
@@ -25,7 +25,16 @@ class ServerWeights(keras.callbacks.Callback):
     callbacks=[lc_asgd_tf.callbacks.ServerWeights()],
   )
   ```
+
+  Args:
+    at_batch_end: whether to do the same at the end of every batch, for
+      callbacks that save then, such as `ModelCheckpoint(save_freq=100)`. It
+      costs two copies of the weights per batch.
   """
+
+  def __init__(self, at_batch_end: bool = False) -> None:
+    super().__init__()
+    self._at_batch_end = at_batch_end
 
   def _optimizer(self):
     optimizer = self.model.optimizer
@@ -55,6 +64,12 @@ class ServerWeights(keras.callbacks.Callback):
     if optimizer := self._optimizer():
       optimizer.shows_server_weights = True
     if simulation := self._simulation():
+      if simulation.needs_loss and self.model.optimizer is not optimizer:
+        raise errors.UserError(
+          "This rule needs the loss, which Keras's LossScaleOptimizer keeps "
+          "from it under mixed_float16: use mixed_bfloat16, or compile with "
+          "auto_scale_loss=False."
+        )
       simulation.adopt_changes()
 
   def on_epoch_begin(self, epoch, logs=None) -> None:
@@ -64,6 +79,16 @@ class ServerWeights(keras.callbacks.Callback):
   def on_epoch_end(self, epoch, logs=None) -> None:
     """Loads the server's weights, for the callbacks that follow."""
     self._show_server_weights()
+
+  def on_train_batch_begin(self, batch, logs=None) -> None:
+    """Loads the snapshot, if batches end with the server's weights."""
+    if self._at_batch_end:
+      self._show_snapshot()
+
+  def on_train_batch_end(self, batch, logs=None) -> None:
+    """Loads the server's weights, if asked to, for what follows."""
+    if self._at_batch_end:
+      self._show_server_weights()
 
   def on_test_begin(self, logs=None) -> None:
     """Loads the server's weights."""

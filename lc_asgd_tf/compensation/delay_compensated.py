@@ -54,7 +54,7 @@ class DelayCompensatedConstant(compensation.Compensation):
   uses_displacement = True
 
   def __init__(self, lambda_0: float = 0.04) -> None:
-    if lambda_0 < 0:
+    if not lambda_0 >= 0:
       raise ValueError(f"lambda_0 must be >= 0, got {lambda_0}.")
     self.lambda_0 = float(lambda_0)
 
@@ -83,7 +83,7 @@ class DelayCompensatedAdaptive(compensation.Compensation):
   uses_displacement = True
 
   def __init__(self, lambda_0: float = 2.0, decay: float = 0.95) -> None:
-    if lambda_0 < 0:
+    if not lambda_0 >= 0:
       raise ValueError(f"lambda_0 must be >= 0, got {lambda_0}.")
     if not 0 <= decay < 1:
       raise ValueError(f"decay must be in [0, 1), got {decay}.")

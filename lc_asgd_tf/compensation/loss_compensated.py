@@ -171,7 +171,7 @@ class LossCompensated(compensation.Compensation):
   ) -> None:
     if not 0 <= decay < 1:
       raise ValueError(f"decay must be in [0, 1), got {decay}.")
-    if brake < 0:
+    if not brake >= 0:
       raise ValueError(f"brake must be >= 0, got {brake}.")
     if ratio is not None and not 0 <= ratio <= 1:
       raise ValueError(f"ratio must be None or in [0, 1], got {ratio}.")

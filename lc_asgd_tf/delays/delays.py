@@ -20,6 +20,8 @@ class Delays:
 
   def __init__(self, seed: int = 0) -> None:
     self.seed = int(seed)
+    if self.seed < 0:
+      raise ValueError(f"seed must be >= 0, got {seed}.")
 
   def table(self, num_workers: int) -> np.ndarray:
     """Returns delays, shape=(M, LENGTH), float64, all > 0.

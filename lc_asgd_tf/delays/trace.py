@@ -47,26 +47,35 @@ class Trace(delays.Delays):
 
 def _read(path: str) -> list[list[float]]:
   try:
-    with open(path, newline="") as file:
-      reader = csv.DictReader(file)
-      if not set(_COLUMNS) <= set(reader.fieldnames or ()):
-        raise errors.UserError(
-          f"{path} has no columns {' and '.join(_COLUMNS)}: record a trace."
-        )
-      steps = {}
-      for row in reader:
-        seconds = delays.check_positive("seconds", row["seconds"])
-        steps.setdefault(int(row["worker"]), []).append(seconds)
-  except OSError as error:
-    raise errors.UserError(
-      f"cannot read the trace {path}: {error.strerror}."
-    ) from error
+    # With or without the mark that some spreadsheets put in front.
+    with open(path, newline="", encoding="utf-8-sig") as file:
+      steps = _parse(path, csv.DictReader(file))
   except errors.UserError:
     raise
-  except (TypeError, ValueError) as error:
+  except (OSError, ValueError) as error:
+    reason = getattr(error, "strerror", None) or error
     raise errors.UserError(
-      f"{path}, line {reader.line_num}, is not a worker and its seconds."
+      f"cannot read the trace {path!r}: {reason}."
     ) from error
   if not steps:
     raise errors.UserError(f"the trace {path} has no steps.")
   return [steps[worker] for worker in sorted(steps)]
+
+
+def _parse(path: str, reader: csv.DictReader) -> dict[int, list[float]]:
+  steps = {}
+  try:
+    if not set(_COLUMNS) <= set(reader.fieldnames or ()):
+      raise errors.UserError(
+        f"{path} has no columns {' and '.join(_COLUMNS)}: record a trace."
+      )
+    for row in reader:
+      seconds = delays.check_positive("seconds", row["seconds"])
+      steps.setdefault(int(row["worker"]), []).append(seconds)
+  except errors.UserError:
+    raise
+  except (TypeError, ValueError, csv.Error) as error:
+    raise errors.UserError(
+      f"{path}, line {reader.line_num}, is not a worker and its seconds."
+    ) from error
+  return steps

@@ -47,10 +47,10 @@ class RuleOptimizer(async_optimizer.AsyncOptimizer):
       inner_optimizer = keras.optimizers.SGD(
         learning_rate, momentum=momentum, nesterov=nesterov, **kwargs
       )
-    elif momentum or nesterov or kwargs:
+    elif learning_rate != 0.01 or momentum or nesterov or kwargs:
       raise ValueError(
-        "momentum, nesterov and further arguments belong to the inner "
-        "optimizer; pass either them or inner_optimizer."
+        "learning_rate, momentum, nesterov and further arguments belong to the "
+        "inner optimizer; pass either them or inner_optimizer."
       )
     super().__init__(
       inner_optimizer,

@@ -37,6 +37,11 @@ class Simulation:
         step_predictor = predictors.StepPredictor(batch_size=1)
     self._learns = loss_predictor is not None
     self._buffers = None
+    # Variables that Keras creates while it traces have no value until it is
+    # done; the first push finds it in the model.
+    self._adopts_at_first_push = not all(
+      variable.value.is_initialized() for variable in self._variables
+    )
     if rule.synchronous:
       optimizer.accumulate_rounds()
     self.server = server.Server(
@@ -64,6 +69,11 @@ class Simulation:
     return state + self.workers.variables
 
   @property
+  def needs_loss(self) -> bool:
+    """Whether the train step must show the optimizer the loss."""
+    return self._learns
+
+  @property
   def carries_buffers(self) -> bool:
     """Whether workers have variables of their own beside snapshots."""
     return self._buffers is not None
@@ -86,12 +96,15 @@ class Simulation:
     if not self._optimizer.shows_server_weights:
       warnings.warn(
         "During training the model holds the snapshot of one simulated worker: "
-        "validation and checkpoints see that, unless fit gets "
+        "validation and checkpoints see that, and weights that are set between "
+        "two calls of fit are not taken over, unless fit gets "
         "callbacks=[lc_asgd_tf.callbacks.ServerWeights()].",
         stacklevel=2,
       )
     gradients = self._in_order(gradients, variables)
     loss = self._take_loss()
+    if self._adopts_at_first_push:
+      tf.cond(self.server.ledger.version.value == 0, self._adopt, lambda: None)
     worker = tf.convert_to_tensor(self.workers.turn.value)
     snapshot = self._packing.pack([v.value for v in self._variables])
     messages = self.server.messages([gradients], loss)
@@ -125,12 +138,18 @@ class Simulation:
     Between two calls of `fit` the model holds w, unless somebody has set or
     loaded other weights.
     """
-    shard = self.server.shards[0]
     held = self._packing.pack([v.value for v in self._variables])
-    if not bool(tf.reduce_all(held == shard.current())):
-      for weight, variable in zip(shard.weights, self._variables, strict=True):
-        weight.assign(variable)
-      self.workers.keep_for_all(shard.pull())
+    # After an interruption the model still holds a snapshot.
+    ours = (self.server.shards[0].current(), self.workers.snapshot())
+    if not any(bool(tf.reduce_all(held == known)) for known in ours):
+      self._adopt()
+
+  def _adopt(self) -> None:
+    """Makes what the model holds w, and everybody's snapshot."""
+    shard = self.server.shards[0]
+    for weight, variable in zip(shard.weights, self._variables, strict=True):
+      weight.assign(variable.value)
+    self.workers.keep_for_all(shard.pull())
 
   def finalize(self, variables: Sequence[keras.Variable]) -> None:
     """Makes the model hold w, and the worker whose turn it is pull it."""

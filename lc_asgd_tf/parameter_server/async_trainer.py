@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from lc_asgd_tf import errors, optimizers
@@ -218,6 +219,19 @@ class AsyncTrainer:
   def save(self, prefix: str) -> str:
     """Writes a checkpoint of the server; returns its path, for `restore`."""
     return self.checkpoint.save(prefix)
+
+  def reports(self) -> tuple[np.ndarray, int]:
+    """Returns what the workers reported, and the number of pushes.
+
+    Returns:
+      The latest reports, shape=(capacity, 6), float64, as
+      `lc_asgd_tf.predictors.journal` describes them: that of push n lies in
+      row n % capacity.
+
+    Raises:
+      RuntimeError: before `build` or the first `fit`.
+    """
+    return self._built_remote().reports()
 
   def _built_remote(self) -> remote_server.RemoteServer:
     if self._remote is None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from lc_asgd_tf import errors, normalization, optimizers, predictors, server
@@ -82,6 +83,7 @@ class RemoteServer:
     self.push = _concrete(self._push, worker, self._server.message_specs())
     self._learn = _concrete(self._server.learn, tf.TensorSpec([], tf.int64))
     self._learned = tf.constant(0, tf.int64)
+    self._reports = _concrete(self._read_reports)
     self._image = server_image.ServerImage(self._server)
 
   def _pull(self, worker):
@@ -139,6 +141,24 @@ class RemoteServer:
     if new > 0:
       self._learned = self._learn(self._learned)
     return new
+
+  def reports(self) -> tuple[np.ndarray, int]:
+    """Returns the journal's rows as they lie, and the number of pushes."""
+    rows, version = self._reports()
+    return tf.identity(rows).numpy(), int(tf.identity(version))
+
+  def _read_reports(self):
+    ledger = self._server.ledger
+
+    def read():
+      return (
+        tf.convert_to_tensor(ledger.rows.value),
+        tf.convert_to_tensor(ledger.version.value),
+      )
+
+    # Compiled, so that no push comes between the two.
+    with tf.device(self._server.devices[0]):
+      return tf.function(read, jit_compile=True, autograph=False)()
 
   def statistics(self) -> server.Statistics:
     """Returns the statistics since the last reset, as Python floats."""

@@ -1,9 +1,11 @@
 """What a worker does: pull, compute, push, several times per dispatch."""
 
+import collections
+
 import keras
 import tensorflow as tf
 
-from lc_asgd_tf import normalization, server
+from lc_asgd_tf import errors, normalization, server
 from lc_asgd_tf.parameter_server import remote_server
 
 
@@ -114,7 +116,7 @@ class WorkerStep:
     ]
     with tf.GradientTape() as tape:
       tape.watch(weights)
-      with keras.StatelessScope(state, collect_losses=True) as scope:
+      with _CountingScope(state, collect_losses=True) as scope:
         y_pred = model(x, training=True)
         loss = model.compute_loss(
           x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
@@ -128,6 +130,7 @@ class WorkerStep:
     )
     if self._loss_scale is not None:
       gradients = [g / self._loss_scale for g in gradients]
+    self._check_normalization(scope)
     contributions = [
       normalization.contribution(
         kind, momentum, pulled, _value(scope, variable, pulled)
@@ -145,6 +148,32 @@ class WorkerStep:
     ]
     gradients = [tf.convert_to_tensor(g) for g in gradients]
     return tf.cast(loss, tf.float32), gradients, contributions, metrics
+
+  def _check_normalization(self, scope) -> None:
+    for variable, (kind, _) in zip(
+      self._model.non_trainable_variables,
+      self._remote.buffer_kinds,
+      strict=True,
+    ):
+      moves = kind is normalization.Kind.MOVING_STATISTIC
+      if moves and scope.updates[id(variable)] > 1:
+        raise errors.UserError(
+          f"The moving statistic {variable.path} is updated more than once per "
+          "step, which cannot be merged on a server: use one "
+          "BatchNormalization layer per call."
+        )
+
+
+class _CountingScope(keras.StatelessScope):
+  """A `keras.StatelessScope` that counts how often variables are updated."""
+
+  def __init__(self, *args, **kwargs) -> None:
+    super().__init__(*args, **kwargs)
+    self.updates = collections.Counter()
+
+  def add_update(self, update) -> None:
+    self.updates[id(update[0])] += 1
+    super().add_update(update)
 
 
 def _value(scope, variable, otherwise):

@@ -63,6 +63,7 @@ class LSTMLossPredictor(loss_predictor.LossPredictor):
           kernel_initializer=keras.initializers.VarianceScaling(
             0.01, "fan_avg", "uniform", seed=self.seed
           ),
+          dtype="float32",
         ),
       ],
       name="loss_predictor",

@@ -11,4 +11,6 @@ def lstm(units: int, seed: int) -> keras.layers.LSTM:
     recurrent_initializer=keras.initializers.Orthogonal(seed=seed),
     unit_forget_bias=True,
     seed=seed,
+    # Whatever policy the user's model has.
+    dtype="float32",
   )

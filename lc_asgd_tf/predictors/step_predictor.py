@@ -51,7 +51,7 @@ class StepPredictor:
       [
         keras.Input((self.window, 4)),
         recurrent.lstm(self.units, self.seed),
-        keras.layers.Dense(1, kernel_initializer="zeros"),
+        keras.layers.Dense(1, kernel_initializer="zeros", dtype="float32"),
       ],
       name="step_predictor",
     )

@@ -213,8 +213,12 @@ def _clone(variable: keras.Variable) -> keras.Variable:
   It is named by the whole path, which is unique and which the names of the
   inner optimizer's slots begin with, there as here.
   """
+  value = variable.value
   clone = keras.Variable(
-    tf.convert_to_tensor(variable.value),
+    # Keras creates variables while it traces, and gives them a value later.
+    tf.convert_to_tensor(value)
+    if value.is_initialized()
+    else tf.zeros(variable.shape, variable.dtype),
     dtype=variable.dtype,
     trainable=True,
     name=variable.path.replace("/", "_"),

@@ -351,7 +351,7 @@ class HostedTest(AsyncTestCase):
     inner = keras.optimizers.AdamW(0.01, weight_decay=0.1, clipnorm=1.0)
     optimizer = lc_asgd_tf.AsyncOptimizer(inner)
     optimizer.build([keras.Variable(np.ones(2, "float32"))])
-    clone = optimizer.new_inner_optimizer()
+    clone = optimizer.new_inner_optimizer(num_workers=2)
     self.assertIsNot(clone, inner)
     self.assertFalse(clone.built)
     self.assertIs(type(clone), keras.optimizers.AdamW)
@@ -361,7 +361,7 @@ class HostedTest(AsyncTestCase):
     inner = keras.optimizers.SGD(1.0, loss_scale_factor=8.0)
     optimizer = lc_asgd_tf.AsyncOptimizer(inner)
     self.assertEqual(float(optimizer.scale_loss(tf.constant(2.0))), 16.0)
-    clone = optimizer.new_inner_optimizer()
+    clone = optimizer.new_inner_optimizer(num_workers=2)
     variable = keras.Variable(np.ones(1, "float32"))
     clone.build([variable])
     clone.apply([tf.constant([0.5])])
@@ -370,7 +370,7 @@ class HostedTest(AsyncTestCase):
   def test_new_inner_optimizer_decays_the_same_variables(self):
     inner = keras.optimizers.AdamW(0.1, weight_decay=0.5)
     inner.exclude_from_weight_decay(var_names=["bias"])
-    clone = lc_asgd_tf.AsyncOptimizer(inner).new_inner_optimizer()
+    clone = lc_asgd_tf.AsyncOptimizer(inner).new_inner_optimizer(2)
     variables = [
       keras.Variable(np.ones(1, "float32"), name=name)
       for name in ("kernel", "bias")

@@ -138,6 +138,7 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     ("no loss", "UserError: The model has no loss"),
     ("stock optimizer", "TypeError: The optimizer must be"),
     ("train_step", "UserError: OwnStep overrides train_step"),
+    ("shared normalization", "UserError: The moving statistic"),
     ("strategy", "TypeError: strategy must be"),
     ("data set", "TypeError: x must be a function"),
     ("not a data set", "TypeError: x must return a tf.data.Dataset"),

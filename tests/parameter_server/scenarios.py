@@ -282,6 +282,21 @@ def errors(strategy):
   attempt("no loss", lambda: compiled(asgd(), loss=None))
   attempt("stock optimizer", lambda: compiled("sgd"))
   attempt("train_step", lambda: compiled(asgd(), model=own))
+  shared = keras.layers.BatchNormalization()
+  left, right = keras.Input((3,)), keras.Input((3,))
+  twice = keras.Model(
+    [left, right],
+    keras.layers.Dense(1)(keras.layers.Add()([shared(left), shared(right)])),
+  )
+
+  def pairs():
+    x = np.ones((BATCH, 3), np.float32)
+    return tf.data.Dataset.from_tensors(((x, x), x[:, :1]))
+
+  attempt(
+    "shared normalization",
+    lambda: compiled(asgd(), model=twice).fit(pairs, steps_per_epoch=1),
+  )
   attempt(
     "strategy",
     lambda: lc_asgd_tf.AsyncTrainer(

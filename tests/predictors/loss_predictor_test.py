@@ -374,6 +374,15 @@ class LSTMTest(parameterized.TestCase):
       np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
     self.assert_differ(outliers[0], outliers[1])
 
+  @parameterized.parameters(np.nan, np.inf)
+  def test_a_strange_loss_does_not_keep_the_others_from_teaching(self, value):
+    rows = reports.simulate(_SECONDS, 100, _decaying)
+    reference = self._learned(rows, 90, 95)
+    # Report 95 is in no window of the others that are learned with it.
+    strange = self._learned(reports.edited(rows, 95, loss=value), 90, 96)
+    np.testing.assert_allclose(strange[0], reference[0], atol=1e-6)
+    self.assert_differ(strange, self._learned(rows, 95, 95))
+
   def test_ignores_reports_whose_window_is_not_there(self):
     rows = reports.simulate(_SECONDS, 60, _decaying)
     untouched = self._learned(rows, 60, 60)

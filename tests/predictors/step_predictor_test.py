@@ -141,6 +141,26 @@ class StepPredictorTest(parameterized.TestCase):
       changed = reports.edited(rows, seen, staleness=value)
       self.assert_differ(_learned(changed, report, report + 1), reference)
 
+  def test_trains_on_each_workers_reports_before_the_one_to_predict(self):
+    rows = reports.simulate(_SECONDS, 100)
+    predictor = _built(window=4, batch_size=20)
+    network, seen = predictor.network, []
+
+    class Look:
+      trainable_variables = network.trainable_variables
+
+      def __call__(self, inputs):
+        seen.append(inputs.numpy())
+        return network(inputs)
+
+    predictor.network = Look()
+    predictor.learn(reports.ring(rows), number(80), number(100))
+    expected = np.zeros([20, 4])
+    for i, report in enumerate(range(80, 100)):
+      mine = rows[:report][rows[:report, 2] == rows[report, 2]][-4:]
+      expected[i, 4 - len(mine) :] = np.log(mine[:, 4])
+    np.testing.assert_allclose(seen[0][:, :, 1], expected, atol=1e-4)
+
   def test_learns_each_report_once(self):
     rows = reports.simulate(_SECONDS, 100)
     reference = _learned(rows, 80, 90)

@@ -86,7 +86,11 @@ class TrainTest(parameterized.TestCase):
 
   def test_trains_and_continues(self):
     status, stdout, stderr = _train(
-      self.directory, *_SMALL, "--epochs=2", "--output_dir=run"
+      self.directory,
+      *_SMALL,
+      "--epochs=2",
+      "--output_dir=run",
+      "--record_trace",
     )
     self.assertEqual(status, 0, stderr)
     result = json.loads(stdout.splitlines()[-1])
@@ -102,6 +106,11 @@ class TrainTest(parameterized.TestCase):
       {path.name for path in (run / "logs").iterdir()},
       {"coordinator.log", "ps_0.log", "worker_0.log", "worker_1.log"},
     )
+
+    with open(run / "trace.csv", newline="") as file:
+      self.assertLen(list(csv.DictReader(file)), 80)
+    table = lc_asgd_tf.delays.Trace(run / "trace.csv").table(2)
+    self.assertGreater(table.min(), 0)
 
     model = keras.models.load_model(run / "model.keras")
     self.assertIsInstance(model.optimizer, lc_asgd_tf.AsyncOptimizer)

@@ -1,0 +1,963 @@
+"""Tests for asynchronous training simulated in Keras's own fit."""
+
+import glob
+import hashlib
+import os
+import subprocess
+import sys
+import warnings
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest, parameterized
+
+import lc_asgd_tf
+from lc_asgd_tf import delays, predictors
+from lc_asgd_tf.predictors import forecast
+from tests.server import trajectories
+
+_ServerWeights = lc_asgd_tf.callbacks.ServerWeights
+
+_X = np.random.default_rng(0).normal(size=(48, 4)).astype("float32")
+_Y = np.sum(_X, axis=1, keepdims=True) ** 2 / 10
+_BATCH = 8
+_STEPS = 6
+
+
+def _model(seed=0, **arguments):
+  keras.utils.set_random_seed(seed)
+  return keras.Sequential(
+    [
+      keras.Input((4,)),
+      keras.layers.Dense(5, activation="tanh", **arguments),
+      keras.layers.Dense(1, **arguments),
+    ]
+  )
+
+
+def _fit(
+  optimizer, epochs=2, callbacks=(), model=None, server=True, **arguments
+):
+  """Returns a model and its history after a short training."""
+  model = model or _model()
+  model.compile(optimizer=optimizer, loss="mse", **arguments)
+  return model, _fit_on(model, epochs, callbacks, server)
+
+
+def _fit_on(model, epochs=2, callbacks=(), server=True, **arguments):
+  return model.fit(
+    _X,
+    _Y,
+    batch_size=_BATCH,
+    epochs=epochs,
+    shuffle=False,
+    verbose=0,
+    callbacks=[_ServerWeights()] * server + list(callbacks),
+    **arguments,
+  ).history
+
+
+def _server_weights(model):
+  shard = model.optimizer.simulation.server.shards[0]
+  return [weight.numpy() for weight in shard.weights]
+
+
+def _statistics(model):
+  """Returns pushes, rejected, staleness_sum, staleness_max, ..."""
+  return model.optimizer.simulation.server.ledger.statistics.numpy()
+
+
+def _flat(arrays):
+  return np.concatenate([np.ravel(array) for array in arrays])
+
+
+def _asgd(num_workers=4, learning_rate=0.02, **arguments):
+  return lc_asgd_tf.ASGD(learning_rate, num_workers=num_workers, **arguments)
+
+
+def _lc_asgd(num_workers=4, loss_predictor="holt", **arguments):
+  return lc_asgd_tf.LCASGD(
+    0.02,
+    momentum=0.5,
+    num_workers=num_workers,
+    loss_predictor=loss_predictor,
+    **arguments,
+  )
+
+
+class _Recorder(keras.callbacks.Callback):
+  """Notes what `read(model)` returns after every call of the train step."""
+
+  def __init__(self, read):
+    super().__init__()
+    self._read = read
+    self.values = []
+
+  def on_train_batch_end(self, batch, logs=None):
+    self.values.append(self._read(self.model))
+
+
+class _EpochRecorder(_Recorder):
+  """Notes what `read(model)` returns after every epoch."""
+
+  def on_train_batch_end(self, batch, logs=None):
+    pass
+
+  def on_epoch_end(self, epoch, logs=None):
+    self.values.append(self._read(self.model))
+
+
+class _SimulationTestCase(parameterized.TestCase):
+  def assert_same_bits(self, ones, others):
+    self.assertEqual(len(ones), len(others))
+    for one, other in zip(ones, others, strict=True):
+      np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+
+  def assert_different(self, ones, others):
+    self.assertFalse(np.array_equal(_flat(ones), _flat(others)))
+
+  def assert_trained(self, model, initial=None):
+    """Checks that the weights are finite and not those of the beginning."""
+    weights = model.get_weights()
+    self.assertTrue(np.all(np.isfinite(_flat(weights))))
+    if initial is None:
+      initial = _model().get_weights()
+    self.assert_different(weights, initial)
+
+
+class _Interleaved(delays.Delays):
+  """The delays that make the table's order: push number i comes at i + 1."""
+
+  def _draw(self, rng, num_workers):
+    table = np.full((num_workers, 8), 1000.0)
+    pushes = [e for e in trajectories.INTERLEAVED if e.action == "push"]
+    for worker in range(num_workers):
+      arrivals = [i + 1 for i, e in enumerate(pushes) if e.worker == worker]
+      table[worker, : len(arrivals)] = np.diff(arrivals, prepend=0)
+    return table
+
+
+class _LinePredictor(predictors.LossPredictor):
+  """Says what the table's line says."""
+
+  def __init__(self, level=0.0, slope=0.0):
+    self._line = (level, slope)
+
+  def build(self, num_workers):
+    pass
+
+  def learn(self, rows, first, last):
+    pass
+
+  def forecast(self, rows, now):
+    level, slope = (tf.constant(value, tf.float64) for value in self._line)
+    origin = tf.zeros([], tf.float64)
+    return forecast.Forecast(level, slope, origin, tf.cast(now, tf.float64))
+
+  @property
+  def variables(self):
+    return []
+
+  def get_config(self):
+    return dict(zip(("level", "slope"), self._line, strict=True))
+
+
+class _Quadratic(keras.layers.Layer):
+  """1/2 sum(k w^2) of the curvatures k that it is fed, shape=(batch, n)."""
+
+  def build(self, input_shape):
+    self._weights = [
+      self.add_weight(shape=part.shape, name=f"w{i}")
+      for i, part in enumerate(trajectories.split(trajectories.INITIAL))
+    ]
+
+  def call(self, k):
+    w = keras.ops.concatenate([keras.ops.ravel(w) for w in self._weights])
+    return 0.5 * keras.ops.sum(k * w**2, axis=-1, keepdims=True)
+
+
+class TrajectoryTest(_SimulationTestCase):
+  """The table of hand-computed trajectories, hosted by Keras.
+
+  A simulated worker pulls when it has pushed and at no other time, so that the
+  cases in which one pulls anew cannot be replayed here.
+  """
+
+  @parameterized.named_parameters(
+    (f"{case.name}_{'compiled' if jit_compile else 'plain'}", case, jit_compile)
+    for case in trajectories.CASES
+    if case.events is trajectories.INTERLEAVED
+    for jit_compile in (False, True)
+    # Compiling takes a second; what XLA makes of it, momentum shows as well.
+    if case.momentum or not jit_compile
+  )
+  def test_follows_the_equations(self, case, jit_compile):
+    expected = case.simulate()
+    model = keras.Sequential([keras.Input((7,)), _Quadratic()])
+    model.set_weights(trajectories.split(trajectories.INITIAL))
+    model.compile(
+      optimizer=lc_asgd_tf.AsyncOptimizer(
+        keras.optimizers.SGD(
+          trajectories.LEARNING_RATE, momentum=case.momentum
+        ),
+        case.rule,
+        # Holt's is silent before its twelfth report.
+        loss_predictor=_LinePredictor(*case.line) if case.line else "holt",
+        num_workers=trajectories.NUM_WORKERS,
+        delays=_Interleaved(),
+      ),
+      loss=lambda y_true, y_pred: keras.ops.mean(y_pred),
+      jit_compile=jit_compile,
+    )
+    weights = _Recorder(_server_weights)
+    staleness = _Recorder(lambda model: _statistics(model)[2])
+    curvatures = np.stack(
+      [trajectories.curvatures(push) for push in range(len(expected))]
+    ).astype("float32")
+    model.fit(
+      curvatures,
+      np.zeros((len(expected), 1)),
+      batch_size=1,
+      shuffle=False,
+      verbose=0,
+      callbacks=[_ServerWeights(), weights, staleness],
+    )
+    self.assertEqual(
+      np.diff(staleness.values, prepend=0).tolist(),
+      [step.staleness for step in expected],
+    )
+    self.assertLen(weights.values, len(expected))
+    for actual, step in zip(weights.values, expected, strict=True):
+      np.testing.assert_allclose(_flat(actual), step.weights, rtol=0, atol=2e-5)
+
+  def test_delays_make_the_order_of_the_table(self):
+    pushes = [e for e in trajectories.INTERLEAVED if e.action == "push"]
+    table = _Interleaved().table(2)
+    _, turns, _ = replay(table, len(pushes))
+    self.assertEqual(turns, [e.worker for e in pushes])
+
+
+def replay(table, pushes):
+  """Plays the virtual clock in plain Python.
+
+  Returns:
+    The staleness, the worker and the time of each push.
+  """
+  arrivals = [float(row[0]) for row in table]
+  begun = [1] * len(table)
+  pulled = [0] * len(table)
+  staleness, turns, times = [], [], []
+  for version in range(pushes):
+    worker = min(range(len(table)), key=lambda m: (arrivals[m], m))
+    staleness.append(version - pulled[worker])
+    turns.append(worker)
+    times.append(arrivals[worker])
+    pulled[worker] = version + 1
+    row = table[worker]
+    arrivals[worker] += float(row[begun[worker] % len(row)])
+    begun[worker] += 1
+  return staleness, turns, times
+
+
+_INNER = {
+  "sgd": lambda **kw: keras.optimizers.SGD(0.1, **kw),
+  "momentum": lambda **kw: keras.optimizers.SGD(0.1, 0.9, **kw),
+  "nesterov": lambda **kw: keras.optimizers.SGD(0.1, 0.9, nesterov=True, **kw),
+  "adam": lambda **kw: keras.optimizers.Adam(0.02, **kw),
+  "adamw": lambda **kw: keras.optimizers.AdamW(0.02, weight_decay=0.1, **kw),
+}
+_SCHEDULE = keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)
+
+
+class OneWorkerTest(_SimulationTestCase):
+  """One worker is never late: the inner optimizer's trajectory, to the bit."""
+
+  @parameterized.named_parameters(
+    *((name, new, {}) for name, new in _INNER.items()),
+    ("clipnorm", _INNER["momentum"], {"clipnorm": 0.1}),
+    ("global_clipnorm", _INNER["adam"], {"global_clipnorm": 0.1}),
+    ("clipvalue", _INNER["sgd"], {"clipvalue": 0.01}),
+    ("weight_decay", _INNER["momentum"], {"weight_decay": 0.1}),
+    ("ema", _INNER["momentum"], {"use_ema": True, "ema_momentum": 0.5}),
+    (
+      "ema_overwriting",
+      _INNER["adamw"],
+      {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2},
+    ),
+    ("accumulation", _INNER["momentum"], {"gradient_accumulation_steps": 3}),
+    (
+      "schedule",
+      lambda: keras.optimizers.SGD(_SCHEDULE, momentum=0.9),
+      {},
+    ),
+  )
+  def test_equals_the_inner_optimizer(self, new, arguments):
+    optimizer = lc_asgd_tf.AsyncOptimizer(
+      new(**arguments), lc_asgd_tf.compensation.LossCompensated()
+    )
+    actual, actual_history = _fit(optimizer)
+    expected, expected_history = _fit(new(**arguments))
+    self.assertIsNone(optimizer.simulation)
+    self.assert_same_bits(actual.get_weights(), expected.get_weights())
+    self.assertEqual(actual_history, expected_history)
+    self.assert_trained(actual)
+
+
+def _digest(seed=0):
+  """Returns a digest of all state after a short training."""
+  random = delays.Heterogeneous(seed=seed)
+  optimizer = _lc_asgd(loss_predictor="lstm", delays=random)
+  model, _ = _fit(optimizer, epochs=3)
+  state = model.get_weights() + [np.asarray(v) for v in optimizer.variables]
+  joined = b"".join(np.ascontiguousarray(v).tobytes() for v in state)
+  return hashlib.sha256(joined).hexdigest()
+
+
+class DeterminismTest(_SimulationTestCase):
+  def test_same_seed_same_bits(self):
+    """Twice in one process, and in another one."""
+    first = _digest()
+    self.assertEqual(_digest(), first)
+    program = (
+      "from tests.optimizers import simulation_test\n"
+      "print(simulation_test._digest())\n"
+    )
+    finished = subprocess.run(
+      [sys.executable, "-c", program],
+      env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+      capture_output=True,
+      text=True,
+      timeout=120,
+    )
+    self.assertEqual(finished.returncode, 0, finished.stderr)
+    self.assertEqual(finished.stdout.split()[-1], first)
+
+  def test_seed_of_the_delays(self):
+    weights = [
+      _fit(_asgd(**arguments))[0].get_weights()
+      for arguments in (
+        {"seed": 0},
+        {"seed": 1},
+        {"delays": delays.Homogeneous(seed=1)},
+        {"delays": delays.Homogeneous(seed=1), "seed": 2},
+      )
+    ]
+    self.assert_different(weights[0], weights[1])
+    # The optimizer's own seed is the one of the default delays only.
+    self.assert_same_bits(weights[1], weights[2])
+    self.assert_same_bits(weights[2], weights[3])
+
+  def test_compiled_agrees_to_rounding(self):
+    plain, compiled = (
+      _fit(_lc_asgd(), epochs=5, jit_compile=jit_compile)
+      for jit_compile in (False, True)
+    )
+    self.assertEqual(_statistics(plain[0])[0], 5 * _STEPS)
+    self.assert_trained(plain[0])
+    np.testing.assert_allclose(
+      _flat(compiled[0].get_weights()), _flat(plain[0].get_weights()), rtol=1e-4
+    )
+    np.testing.assert_allclose(compiled[1]["loss"], plain[1]["loss"], rtol=1e-4)
+
+  def test_eager_agrees_to_rounding(self):
+    plain, eager = (
+      _fit(_asgd(), run_eagerly=run_eagerly)[0] for run_eagerly in (False, True)
+    )
+    np.testing.assert_allclose(
+      _flat(eager.get_weights()), _flat(plain.get_weights()), rtol=1e-4
+    )
+
+  @parameterized.parameters(False, True)
+  def test_steps_per_execution(self, jit_compile):
+    """Also where the last execution of an epoch is a short one."""
+    one, five = (
+      _fit(
+        _lc_asgd(),
+        epochs=3,
+        steps_per_execution=steps,
+        jit_compile=jit_compile,
+      )
+      for steps in (1, 5)
+    )
+    self.assert_same_bits(one[0].get_weights(), five[0].get_weights())
+    self.assert_same_bits(
+      one[0].optimizer.variables, five[0].optimizer.variables
+    )
+    self.assertEqual(one[1], five[1])
+
+
+class CountTest(_SimulationTestCase):
+  @parameterized.parameters(2, 5)
+  def test_constant_delays_take_turns(self, num_workers):
+    total = _Recorder(lambda model: _statistics(model)[2])
+    time = _Recorder(lambda m: float(m.optimizer.simulation.workers.time))
+    turn = _Recorder(lambda m: int(m.optimizer.simulation.workers.turn))
+    model, _ = _fit(
+      _asgd(num_workers, delays=delays.Constant()),
+      callbacks=[total, time, turn],
+    )
+    pushes = 2 * _STEPS
+    self.assertEqual(
+      np.diff(total.values, prepend=0).tolist(),
+      [min(push, num_workers - 1) for push in range(pushes)],
+    )
+    self.assertEqual(
+      time.values, [push // num_workers + 1 for push in range(pushes)]
+    )
+    self.assertEqual(
+      turn.values, [(push + 1) % num_workers for push in range(pushes)]
+    )
+    self.assertEqual(_statistics(model)[3], num_workers - 1)
+
+  @parameterized.named_parameters(
+    ("homogeneous", delays.Homogeneous(0.5, seed=1)),
+    ("heterogeneous", delays.Heterogeneous(seed=2)),
+    ("heavy_tailed", delays.HeavyTailed(seed=3)),
+  )
+  def test_follows_the_table(self, model_of_delays):
+    total = _Recorder(lambda model: _statistics(model)[2])
+    time = _Recorder(lambda m: float(m.optimizer.simulation.workers.time))
+    model, _ = _fit(
+      _asgd(5, delays=model_of_delays), epochs=4, callbacks=[total, time]
+    )
+    staleness, turns, times = replay(model_of_delays.table(5), 4 * _STEPS)
+    self.assertEqual(
+      np.diff(total.values, prepend=0).astype(int).tolist(), staleness
+    )
+    self.assertEqual(time.values, times)
+    workers = model.optimizer.simulation.workers
+    self.assertEqual(
+      workers.steps.numpy().tolist(),
+      (np.bincount(turns, minlength=5) + 1).tolist(),
+    )
+
+  def test_counts_add_up(self):
+    model, _ = _fit(_lc_asgd(3), epochs=3)
+    simulation = model.optimizer.simulation
+    pushes = 3 * _STEPS
+    self.assertEqual(int(simulation.server.ledger.version), pushes)
+    self.assertEqual(int(model.optimizer.iterations), pushes)
+    self.assertEqual(_statistics(model)[0], pushes)
+    self.assertEqual(_statistics(model)[1], 0)
+    # A step that has begun is not a push yet.
+    self.assertEqual(int(np.sum(simulation.workers.steps)), pushes + 3)
+
+  def test_delays_repeat(self):
+    class Short(delays.Delays):
+      def _draw(self, rng, num_workers):
+        return rng.uniform(0.5, 1.5, size=(num_workers, 3))
+
+    time = _Recorder(lambda m: float(m.optimizer.simulation.workers.time))
+    _fit(_asgd(2, delays=Short(seed=1)), epochs=4, callbacks=[time])
+    _, _, times = replay(Short(seed=1).table(2), 4 * _STEPS)
+    self.assertEqual(time.values, times)
+
+
+class ServerWeightsTest(_SimulationTestCase):
+  def test_validation_sees_the_server(self):
+    # Before the callback, so that it does not owe anything to it.
+    weights = _EpochRecorder(_server_weights)
+    model = _model()
+    model.compile(optimizer=_asgd(), loss="mse")
+    history = model.fit(
+      _X,
+      _Y,
+      batch_size=_BATCH,
+      epochs=3,
+      verbose=0,
+      validation_data=(_X[:20], _Y[:20]),
+      callbacks=[weights, _ServerWeights()],
+    ).history
+    other = _model(seed=1)
+    other.compile(loss="mse")
+    for value, loss in zip(weights.values, history["val_loss"], strict=True):
+      other.set_weights(value)
+      self.assertEqual(
+        other.evaluate(_X[:20], _Y[:20], batch_size=_BATCH, verbose=0), loss
+      )
+
+  def test_the_difference_is_seen(self):
+    """Without the callback, validation sees a worker's snapshot."""
+    losses = []
+    for callbacks in ([], [_ServerWeights()]):
+      model = _model()
+      model.compile(optimizer=_asgd(), loss="mse")
+      history = model.fit(
+        _X,
+        _Y,
+        batch_size=_BATCH,
+        epochs=1,
+        shuffle=False,
+        verbose=0,
+        validation_data=(_X, _Y),
+        callbacks=callbacks,
+      )
+      losses.append(history.history["val_loss"])
+    self.assertNotEqual(losses[0], losses[1])
+
+  def test_training_does_not_notice_validation(self):
+    validated = _model()
+    validated.compile(optimizer=_lc_asgd(), loss="mse")
+    _fit_on(validated, 3, validation_data=(_X, _Y))
+    plain, _ = _fit(_lc_asgd(), 3)
+    self.assert_same_bits(validated.get_weights(), plain.get_weights())
+
+  @parameterized.parameters(False, True)
+  def test_the_model_ends_with_the_servers_weights(self, server):
+    model, _ = _fit(_asgd(), server=server)
+    self.assert_same_bits(model.get_weights(), _server_weights(model))
+    self.assert_trained(model)
+
+  def test_the_callback_does_not_change_the_training(self):
+    self.assert_same_bits(
+      _fit(_asgd(), server=False)[0].get_weights(),
+      _fit(_asgd(), server=True)[0].get_weights(),
+    )
+
+  @parameterized.parameters((4, False, 1), (4, True, 0), (1, False, 0))
+  def test_warns_who_forgets_it(self, num_workers, server, expected):
+    with warnings.catch_warnings(record=True) as caught:
+      warnings.simplefilter("always")
+      _fit(_asgd(num_workers), server=server)
+    about = [w for w in caught if "ServerWeights" in str(w.message)]
+    self.assertEqual(min(len(about), 1), expected)
+
+  def test_does_nothing_to_other_optimizers(self):
+    actual, _ = _fit(keras.optimizers.SGD(0.1), server=True)
+    expected, _ = _fit(keras.optimizers.SGD(0.1), server=False)
+    self.assert_same_bits(actual.get_weights(), expected.get_weights())
+
+  def test_checkpoints_hold_the_servers_weights(self):
+    folder = self.create_tempdir().full_path
+    weights = _EpochRecorder(_server_weights)
+    _fit(
+      _asgd(),
+      3,
+      callbacks=[
+        weights,
+        keras.callbacks.ModelCheckpoint(folder + "/{epoch}.keras"),
+        keras.callbacks.ModelCheckpoint(
+          folder + "/{epoch}.weights.h5", save_weights_only=True
+        ),
+      ],
+    )
+    for epoch, expected in enumerate(weights.values):
+      saved = keras.models.load_model(f"{folder}/{epoch + 1}.keras")
+      self.assert_same_bits(saved.get_weights(), expected)
+      other = _model(seed=1)
+      other.load_weights(f"{folder}/{epoch + 1}.weights.h5")
+      self.assert_same_bits(other.get_weights(), expected)
+
+  def test_checkpoints_between_epochs_hold_the_servers_weights(self):
+    folder = self.create_tempdir().full_path
+    weights = _Recorder(_server_weights)
+    _fit(
+      _asgd(),
+      1,
+      server=False,
+      callbacks=[
+        _ServerWeights(at_batch_end=True),
+        keras.callbacks.ModelCheckpoint(folder + "/{batch}.keras", save_freq=2),
+        weights,
+      ],
+    )
+    saved = sorted(glob.glob(folder + "/*.keras"))
+    self.assertLen(saved, _STEPS // 2)
+    for path, expected in zip(saved, weights.values[1::2], strict=True):
+      self.assert_same_bits(
+        keras.models.load_model(path).get_weights(), expected
+      )
+
+  @parameterized.named_parameters(("asgd", _asgd), ("lc_asgd", _lc_asgd))
+  def test_training_goes_on_from_a_checkpoint(self, new):
+    folder = self.create_tempdir().full_path
+    model, history = _fit(
+      new(),
+      4,
+      callbacks=[keras.callbacks.ModelCheckpoint(folder + "/{epoch}.keras")],
+    )
+    restored = keras.models.load_model(folder + "/2.keras")
+    self.assertEqual(int(restored.optimizer.iterations), 2 * _STEPS)
+    continued = _fit_on(restored, 4, initial_epoch=2)
+    self.assertEqual(continued["loss"], history["loss"][2:])
+    self.assert_same_bits(restored.get_weights(), model.get_weights())
+    self.assert_same_bits(
+      restored.optimizer.variables, model.optimizer.variables
+    )
+
+  def test_early_stopping_restores(self):
+    class Worsening(keras.callbacks.Callback):
+      def on_epoch_end(self, epoch, logs=None):
+        logs["score"] = -float(epoch)
+
+    weights = _EpochRecorder(_server_weights)
+    model, history = _fit(
+      _asgd(),
+      9,
+      callbacks=[
+        Worsening(),
+        weights,
+        keras.callbacks.EarlyStopping(
+          "score", mode="max", patience=2, restore_best_weights=True
+        ),
+      ],
+    )
+    self.assertLen(history["loss"], 3)
+    self.assert_same_bits(model.get_weights(), weights.values[0])
+    self._check_everyone_has(model, weights.values[0])
+
+  def test_weights_set_between_two_fits_are_adopted(self):
+    model, _ = _fit(_asgd())
+    values = _model(seed=7).get_weights()
+    model.set_weights(values)
+    self._check_everyone_has(model, values)
+
+  def _check_everyone_has(self, model, values):
+    """Checks that all workers and the server go on from these weights."""
+    expected = model.evaluate(_X, _Y, batch_size=_BATCH, verbose=0)
+    model.optimizer.learning_rate = 0.0
+    history = _fit_on(model, 1)
+    self.assertEqual(history["loss"], [expected])
+    self.assert_same_bits(model.get_weights(), values)
+    self.assert_same_bits(_server_weights(model), values)
+
+  def test_weights_loaded_before_fit_are_taken(self):
+    """Also where the optimizer has been built with others."""
+    model = _model()
+    model.compile(optimizer=_asgd(learning_rate=0.0), loss="mse")
+    model.optimizer.build(model.trainable_variables)
+    values = _model(seed=7).get_weights()
+    model.set_weights(values)
+    _fit_on(model, 1)
+    self.assert_same_bits(model.get_weights(), values)
+
+  @parameterized.parameters(False, True)
+  def test_fit_again(self, server):
+    model, first = _fit(_asgd(), server=server)
+    second = _fit_on(model, 2, server=server)
+    self.assertLess(second["loss"][-1], first["loss"][0])
+    self.assertEqual(_statistics(model)[0], 4 * _STEPS)
+    self.assertEqual(int(model.optimizer.iterations), 4 * _STEPS)
+    self.assert_same_bits(model.get_weights(), _server_weights(model))
+
+  def test_goes_on_after_an_interruption(self):
+    """A snapshot that is left in the model is not taken for new weights."""
+
+    class Interrupt(keras.callbacks.Callback):
+      def on_train_batch_end(self, batch, logs=None):
+        if batch == 2:
+          raise KeyboardInterrupt
+
+    model = _model()
+    with self.assertRaises(KeyboardInterrupt):
+      _fit(_asgd(), callbacks=[Interrupt()], model=model)
+    expected = _server_weights(model)
+    model.optimizer.learning_rate = 0.0
+    _fit_on(model, 1)
+    self.assert_same_bits(_server_weights(model), expected)
+
+  def test_zero_epochs(self):
+    model = _model()
+    model.compile(optimizer=_asgd(), loss="mse")
+    _fit_on(model, 0)
+    self.assert_same_bits(model.get_weights(), _model().get_weights())
+
+  def test_predicts_with_the_servers_weights(self):
+    """Even if a callback predicts in the middle of an epoch."""
+    seen = []
+
+    class Peek(keras.callbacks.Callback):
+      def on_epoch_end(self, epoch, logs=None):
+        other = _model(seed=1)
+        other.set_weights(_server_weights(self.model))
+        seen.append(
+          (
+            self.model.predict(_X, verbose=0),
+            other.predict(_X, verbose=0),
+          )
+        )
+
+    _fit(_asgd(), callbacks=[Peek()])
+    self.assertLen(seen, 2)
+    for actual, expected in seen:
+      np.testing.assert_array_equal(actual, expected)
+
+
+class KerasTest(_SimulationTestCase):
+  """What scripts do around the optimizer."""
+
+  def test_frozen_layer(self):
+    model = _model()
+    model.layers[0].trainable = False
+    before = model.get_weights()
+    _fit(_asgd(), model=model)
+    after = model.get_weights()
+    self.assert_same_bits(after[:2], before[:2])
+    self.assert_different(after[2:], before[2:])
+
+  @parameterized.parameters(1, 3)
+  def test_layer_without_gradient(self, num_workers):
+    class Extra(keras.layers.Layer):
+      def build(self, input_shape):
+        self.idle = self.add_weight(shape=(2,), initializer="ones")
+
+      def call(self, x):
+        return x
+
+    model = _model()
+    model = keras.Sequential([keras.Input((4,)), Extra(), *model.layers])
+    _fit(_asgd(num_workers), model=model)
+    np.testing.assert_array_equal(model.layers[0].idle, [1.0, 1.0])
+    self.assert_trained(model)
+
+  def test_two_outputs(self):
+    inputs = keras.Input((4,))
+    hidden = keras.layers.Dense(5, activation="tanh")(inputs)
+    outputs = {
+      "value": keras.layers.Dense(1, name="value")(hidden),
+      "sign": keras.layers.Dense(1, activation="sigmoid", name="sign")(hidden),
+    }
+    model = keras.Model(inputs, outputs)
+    before = model.get_weights()
+    model.compile(
+      optimizer=_lc_asgd(),
+      loss={"value": "mse", "sign": "binary_crossentropy"},
+      loss_weights={"value": 1.0, "sign": 0.5},
+      metrics={"sign": ["accuracy"]},
+    )
+    history = model.fit(
+      _X,
+      {"value": _Y, "sign": (_X[:, :1] > 0).astype("float32")},
+      epochs=8,
+      batch_size=_BATCH,
+      verbose=0,
+      callbacks=[_ServerWeights()],
+    ).history
+    self.assert_trained(model, before)
+    self.assertLess(history["loss"][-1], history["loss"][0])
+    rows = model.optimizer.simulation.server.ledger.rows.numpy()
+    self.assertTrue(np.any(rows > 0))
+
+  @parameterized.named_parameters(
+    ("bfloat16", "mixed_bfloat16", lambda: _lc_asgd(3, "lstm")),
+    ("bfloat16_one_worker", "mixed_bfloat16", lambda: _lc_asgd(1)),
+    ("float16", "mixed_float16", lambda: _asgd(3)),
+    ("float16_one_worker", "mixed_float16", lambda: _lc_asgd(1)),
+  )
+  def test_mixed_precision(self, policy, new):
+    """The predictors compute on, whatever the policy of the model is."""
+    optimizer = new()
+    model, history = self._fit_under(policy, optimizer)
+    self.assertEqual(model.layers[0].compute_dtype, policy[len("mixed_") :])
+    # Keras wraps the optimizer, for float16 only.
+    self.assertEqual(
+      isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer),
+      policy == "mixed_float16",
+    )
+    self.assert_trained(model)
+    self.assertLess(history["loss"][-1], history["loss"][0])
+    if optimizer.simulation is not None:
+      shard = optimizer.simulation.server.shards[0]
+      self.assert_same_bits(
+        model.get_weights(), [w.numpy() for w in shard.weights]
+      )
+
+  def test_mixed_float16_hides_the_loss(self):
+    """Keras tells the loss to its own wrapper, which does not pass it on."""
+    with self.assertRaisesRegex(ValueError, "mixed_float16.*mixed_bfloat16"):
+      self._fit_under("mixed_float16", _lc_asgd(3))
+
+  def test_mixed_float16_shows_the_servers_weights(self):
+    server = _EpochRecorder(
+      lambda model: _flat(
+        model.optimizer.inner_optimizer.simulation.server.shards[0].weights
+      )
+    )
+    held = _EpochRecorder(lambda model: _flat(model.get_weights()))
+    self._fit_under("mixed_float16", _asgd(3), [server, held])
+    self.assert_same_bits(held.values, server.values)
+
+  def _fit_under(self, policy, optimizer, callbacks=()):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+      return _fit(optimizer, 4, callbacks)
+    finally:
+      keras.config.set_dtype_policy(before)
+
+  def test_learning_rate_callbacks(self):
+    rates = keras.callbacks.LearningRateScheduler(
+      lambda epoch, rate: 0.02 / 2**epoch
+    )
+    model, history = _fit(_asgd(), 3, callbacks=[rates])
+    np.testing.assert_allclose(
+      history["learning_rate"], [0.02, 0.01, 0.005], rtol=1e-6
+    )
+    np.testing.assert_allclose(float(model.optimizer.learning_rate), 0.005)
+    self.assert_different(
+      model.get_weights(), _fit(_asgd(), 3)[0].get_weights()
+    )
+
+  def test_the_learning_rate_reaches_the_server(self):
+    stop = keras.callbacks.LearningRateScheduler(
+      lambda epoch, rate: 0.02 * (epoch < 2)
+    )
+    stopped, _ = _fit(_asgd(), 4, callbacks=[stop])
+    self.assert_same_bits(
+      stopped.get_weights(), _fit(_asgd(), 2)[0].get_weights()
+    )
+
+  def test_reduce_on_plateau(self):
+    reduce = keras.callbacks.ReduceLROnPlateau(
+      monitor="loss", factor=0.5, patience=1, min_delta=1e9
+    )
+    model, _ = _fit(_asgd(), 4, callbacks=[reduce])
+    self.assertLess(float(model.optimizer.learning_rate), 0.02)
+
+  def test_inner_arguments(self):
+    plain, _ = _fit(_asgd())
+    for arguments in (
+      {"weight_decay": 0.1},
+      {"use_ema": True, "ema_momentum": 0.5},
+      {"gradient_accumulation_steps": 2},
+    ):
+      model, _ = _fit(_asgd(**arguments))
+      self.assert_trained(model)
+      self.assert_different(model.get_weights(), plain.get_weights())
+      self.assert_same_bits(model.get_weights(), _server_weights(model))
+
+  def test_clipped_steps_are_short(self):
+    weights = _Recorder(_server_weights)
+    _fit(_asgd(learning_rate=1.0, clipnorm=0.01), callbacks=[weights])
+    for before, after in zip(weights.values, weights.values[1:], strict=False):
+      for one, other in zip(before, after, strict=True):
+        self.assertLess(np.linalg.norm(other - one), 0.0101)
+
+  def test_constraint(self):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+      [
+        keras.Input((4,)),
+        keras.layers.Dense(5, kernel_constraint="non_neg"),
+        keras.layers.Dense(1),
+      ]
+    )
+    _fit(_asgd(), model=model)
+    self.assertGreaterEqual(np.min(model.get_weights()[0]), 0)
+    self.assert_trained(model)
+
+  @parameterized.parameters(False, True)
+  def test_lazily_built_model(self, jit_compile):
+    def lazy():
+      keras.utils.set_random_seed(0)
+      return keras.Sequential(
+        [keras.layers.Dense(5, activation="tanh"), keras.layers.Dense(1)]
+      )
+
+    model, _ = _fit(_lc_asgd(), model=lazy(), jit_compile=jit_compile)
+    expected = lazy()
+    expected.build((None, 4))
+    expected, _ = _fit(_lc_asgd(), model=expected, jit_compile=jit_compile)
+    self.assert_same_bits(model.get_weights(), expected.get_weights())
+    self.assert_trained(model)
+
+  @parameterized.parameters("asgd", "lc_asgd")
+  def test_ported_text_classifier(self, rule):
+    generator = np.random.default_rng(0)
+    words = generator.integers(1, 20, size=(64, 6))
+    labels = (words[:, 0] > 10).astype("float32")
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+      [
+        keras.layers.Embedding(20, 4, mask_zero=True),
+        keras.layers.LSTM(4),
+        keras.layers.Dense(1, activation="sigmoid"),
+      ]
+    )
+    inner = keras.optimizers.Adam(0.02)
+    arguments = {"inner_optimizer": inner, "num_workers": 4}
+    model.compile(
+      optimizer=lc_asgd_tf.ASGD(**arguments)
+      if rule == "asgd"
+      else lc_asgd_tf.LCASGD(loss_predictor="holt", **arguments),
+      loss="binary_crossentropy",
+      metrics=["accuracy"],
+    )
+    history = model.fit(
+      words,
+      labels,
+      epochs=10,
+      validation_split=0.25,
+      batch_size=8,
+      verbose=0,
+      callbacks=[_ServerWeights()],
+    ).history
+    self.assertLess(history["loss"][-1], history["loss"][0])
+    self.assertTrue(np.all(np.isfinite(history["val_loss"])))
+    self.assertEqual(_statistics(model)[0], 10 * 6)
+
+  def test_batch_normalization_and_dropout(self):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+      [
+        keras.Input((4,)),
+        keras.layers.Dense(5),
+        keras.layers.BatchNormalization(),
+        keras.layers.Dropout(0.5),
+        keras.layers.Dense(1),
+      ]
+    )
+    mean = model.layers[1].moving_mean.numpy()
+    _fit(_lc_asgd(), model=model)
+    self.assert_trained(model)
+    self.assert_different([model.layers[1].moving_mean], [mean])
+
+  def test_train_on_batch(self):
+    model = _model()
+    model.compile(optimizer=_asgd(), loss="mse")
+    for _ in range(3):
+      model.train_on_batch(_X, _Y)
+    self.assertEqual(_statistics(model)[0], 3)
+    self.assertTrue(np.all(np.isfinite(_flat(_server_weights(model)))))
+
+  def test_custom_loop(self):
+    variables = [keras.Variable(np.ones(3, "float32"), name="v")]
+    optimizer = _asgd(2, learning_rate=0.5, delays=delays.Constant())
+    for _ in range(4):
+      optimizer.apply_gradients([(tf.ones(3), variables[0])])
+    weights = optimizer.simulation.server.shards[0].weights
+    np.testing.assert_array_equal(weights[0], np.full(3, -1.0))
+    # The worker whose turn it is pulled two pushes ago, at its own.
+    np.testing.assert_array_equal(variables[0], np.full(3, -0.5))
+
+  def test_a_rule_that_needs_the_loss_asks_for_it(self):
+    variables = [keras.Variable(np.ones(3, "float32"), name="v")]
+    with self.assertRaisesRegex(ValueError, "scale_loss"):
+      _lc_asgd(2).apply([tf.ones(3)], variables)
+
+  def test_refuses_part_of_the_variables(self):
+    variables = [
+      keras.Variable(np.ones(3, "float32"), name=name) for name in "ab"
+    ]
+    optimizer = _asgd(2)
+    optimizer.build(variables)
+    with self.assertRaisesRegex(ValueError, "2 variables"):
+      optimizer.apply([tf.ones(3)], variables[:1])
+
+  @parameterized.named_parameters(
+    ("no_workers", lambda: _asgd(0), ValueError, "num_workers"),
+    ("negative", lambda: _asgd(-3), ValueError, "num_workers"),
+    ("delays", lambda: _asgd(delays="constant"), TypeError, "delays"),
+  )
+  def test_refuses_bad_arguments(self, new, error, message):
+    with self.assertRaisesRegex(error, message):
+      new()
+
+  def test_refuses_a_loss_scale(self):
+    with self.assertRaisesRegex(ValueError, "loss_scale_factor does not work"):
+      _fit(_asgd(loss_scale_factor=8.0))
+
+
+if __name__ == "__main__":
+  absltest.main()
