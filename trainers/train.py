@@ -10,6 +10,7 @@ The last line on standard output is one JSON object with the results.
 
 import contextlib
 import gc
+import importlib.util
 import json
 import os
 import sys
@@ -57,9 +58,14 @@ def main(argv: list[str]) -> int:
     _check_is_chief(external)
   os.environ.update(resources.coordinator_environment(environ))
 
+  from lc_asgd_tf import errors
   from trainers import run_directory
 
   output = output_flags.read()
+  if output.tensorboard and not importlib.util.find_spec("tensorboard"):
+    raise errors.UserError(
+      "--tensorboard needs the package tensorboard: install it first."
+    )
   model_name = os.path.splitext(os.path.basename(model_flags.read().model))[0]
   directory = run_directory.RunDirectory(
     output.output_dir,

@@ -164,6 +164,35 @@ class TrajectoryTest(parameterized.TestCase):
     self.assertEqual(statistics.staleness_max, max(staleness))
 
 
+class LookAheadTest(parameterized.TestCase):
+  @parameterized.product(
+    momentum=(0.0, 0.9), host=[host[1:] for host in _HOSTS]
+  )
+  def test_follows_the_equations(self, momentum, host):
+    jit_compile, num_shards = host
+    expected = trajectories.simulate_dana(momentum)
+    driver = _Driver(
+      trajectories.split(trajectories.INITIAL),
+      compensation.LookAhead(momentum),
+      lambda: keras.optimizers.SGD(trajectories.LEARNING_RATE),
+      num_shards,
+      jit_compile,
+    )
+    version = 0
+    for action, worker in trajectories.INTERLEAVED:
+      if action == "pull":
+        driver.pull(worker)
+        continue
+      weights, _, _ = driver.pulled(worker)
+      k = trajectories.curvatures(version)
+      gradient = trajectories.gradient(_flat(weights), k)
+      _, version, _ = driver.push(worker, trajectories.split(gradient), 1.0)
+      np.testing.assert_allclose(
+        _flat(driver.weights()), expected[version - 1], rtol=0, atol=2e-5
+      )
+    self.assertEqual(version, len(expected))
+
+
 class TableTest(parameterized.TestCase):
   """The table of trajectories is worth comparing with."""
 

@@ -73,6 +73,7 @@ class Push(NamedTuple):
     ms: MS, updated with g.
     delta: the predicted change of the loss from the snapshot to now.
     typical_loss: exp of the average log loss, this push included.
+    step_size: root mean square of the latest step of all weights.
   """
 
   g: np.ndarray
@@ -81,6 +82,7 @@ class Push(NamedTuple):
   ms: np.ndarray
   delta: float
   typical_loss: float
+  step_size: float
 
 
 class Case(NamedTuple):
@@ -169,6 +171,12 @@ def dc_asgd_a(lam_0: float) -> Callable[[Push], np.ndarray]:
   return update
 
 
+def gap_aware(push: Push) -> np.ndarray:
+  """g / (1 + abs(d) / C); before the first step nothing has moved."""
+  gap = np.abs(push.d) / push.step_size if push.step_size else 0.0
+  return push.g / (1 + gap)
+
+
 def lc_asgd(
   ratio: float | None = None, cap: bool = True, brake: float = 5.0
 ) -> Callable[[Push], np.ndarray]:
@@ -221,12 +229,28 @@ def simulate(
       average += max(pace, 1 / (t + 1)) * (np.log(reported + 1e-3) - average)
       tau = t - pulled[m]
       d = w - snapshots[m]
-      u = update(Push(g, d, tau, ms, delta, np.exp(average)))
+      step_size = np.sqrt(np.mean(velocity**2))
+      u = update(Push(g, d, tau, ms, delta, np.exp(average), step_size))
       velocity = momentum * velocity - learning_rate * u
       w = w + velocity
       steps.append(Step(m, tau, reported, w.copy()))
     snapshots[m], pulled[m] = w.copy(), len(steps)
   return steps
+
+
+def simulate_dana(momentum: float) -> list[np.ndarray]:
+  """Replays `INTERLEAVED` by DANA's equations; the weights after each push."""
+  w = INITIAL.copy()
+  velocities = np.zeros((NUM_WORKERS, len(w)))
+  snapshots, after = {}, []
+  for action, m in INTERLEAVED:
+    if action == "push":
+      g = gradient(snapshots[m], curvatures(len(after)))
+      velocities[m] = momentum * velocities[m] + g
+      w = w - LEARNING_RATE * velocities[m]
+      after.append(w)
+    snapshots[m] = w - LEARNING_RATE * momentum * velocities.sum(axis=0)
+  return after
 
 
 # The predicted change is part of what the gradient promised, or all of it and
@@ -238,6 +262,7 @@ DIVERGING = Line(level=2.55, slope=0.1)
 _RULES = (
   ("asgd", compensation.Uncompensated(), asgd, None),
   ("staleness_aware", compensation.StalenessAware(), staleness_aware, None),
+  ("gap_aware", compensation.GapAware(), gap_aware, None),
   (
     "dc_asgd_c",
     compensation.DelayCompensatedConstant(0.04),

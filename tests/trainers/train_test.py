@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import importlib.util
 import json
 import math
 import os
@@ -162,6 +163,13 @@ class TrainTest(parameterized.TestCase):
     self.assertLen(stderr.splitlines(), 1)
     self.assertIn(named, stderr)
     self.assert_no_task_left()
+
+  @absltest.skipIf(importlib.util.find_spec("tensorboard"), "It is installed.")
+  def test_tensorboard_has_to_be_installed(self):
+    status, _, stderr = _train(self.directory, "--tensorboard")
+    self.assertEqual(status, 2)
+    self.assertLen(stderr.splitlines(), 1)
+    self.assertIn("install", stderr)
 
   @parameterized.named_parameters(
     ("malformed", "{", "TF_CONFIG"),
