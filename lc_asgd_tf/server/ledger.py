@@ -158,7 +158,9 @@ class Ledger:
     self._count(forecast, expected, pulled, version, loss, accepted)
     following = version + 1
     self.version.assign(following)
-    self.pulled.value.scatter_nd_update([[worker]], [following])
+    # What is pulled after a synchronous push is the end of its round.
+    end = (version // self._round + 1) * self._round
+    self.pulled.value.scatter_nd_update([[worker]], [end])
     return coefficients, accepted, following
 
   def _horizon(self, pulled, version, expected):
