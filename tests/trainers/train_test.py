@@ -18,6 +18,7 @@ import pytest
 from absl.testing import absltest, parameterized
 
 import lc_asgd_tf
+from lc_asgd_tf import cluster
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _KEYS = (
@@ -142,6 +143,40 @@ class TrainTest(parameterized.TestCase):
     model = keras.models.load_model(run / "model.keras")
     self.assertEqual(int(model.optimizer.iterations.numpy()), 120)
     self.assert_no_task_left()
+
+  def test_trains_on_a_cluster_of_the_users(self):
+    addresses = [f"127.0.0.1:{port}" for port in cluster.free_ports(4)]
+    specification = cluster.ClusterSpecification(
+      chief=addresses[0], ps=addresses[1:2], workers=addresses[2:]
+    )
+    with contextlib.ExitStack() as stack:
+      for task in (("ps", 0), ("worker", 0), ("worker", 1)):
+        process = stack.enter_context(
+          subprocess.Popen(
+            [sys.executable, "-m", "trainers.serve"],
+            cwd=self.directory,
+            env=os.environ
+            | {
+              "PYTHONPATH": str(_ROOT),
+              "TF_CONFIG": specification.tf_config(*task),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+          )
+        )
+        stack.callback(process.kill)
+      status, stdout, stderr = _train(
+        self.directory,
+        "--model=mlp",
+        "--steps_per_epoch=20",
+        "--epochs=1",
+        TF_CONFIG=specification.tf_config("chief", 0),
+      )
+    self.assertEqual(status, 0, stderr)
+    result = json.loads(stdout.splitlines()[-1])
+    self.assertEqual(result["num_workers"], 2)
+    self.assertEqual(result["pushes"], 20)
 
   @parameterized.named_parameters(
     ("unknown_flag", ["--nonsense"], "nonsense"),
