@@ -15,6 +15,11 @@ class ServerWeights(keras.callbacks.Callback):
   callbacks that save the model. `keras.callbacks.SwapEMAWeights` is Keras's
   precedent.
 
+  It also adds to the logs of an epoch what `AsyncTrainer.fit` adds (pushes,
+  staleness, errors of the predictors; the largest staleness is that of all
+  training so far), and `virtual_time`, that of the epoch's last push since the
+  first `fit`.
+
   With one worker, or with any other optimizer, it does nothing.
 
   Example:
@@ -35,6 +40,7 @@ class ServerWeights(keras.callbacks.Callback):
   def __init__(self, at_batch_end: bool = False) -> None:
     super().__init__()
     self._at_batch_end = at_batch_end
+    self._begun = None
 
   def _optimizer(self):
     optimizer = self.model.optimizer
@@ -73,12 +79,16 @@ class ServerWeights(keras.callbacks.Callback):
       simulation.adopt_changes()
 
   def on_epoch_begin(self, epoch, logs=None) -> None:
-    """Loads the snapshot."""
+    """Loads the snapshot, and begins the epoch's statistics."""
     self._show_snapshot()
+    if simulation := self._simulation():
+      self._begun = simulation.statistics()
 
   def on_epoch_end(self, epoch, logs=None) -> None:
-    """Loads the server's weights, for the callbacks that follow."""
+    """Loads the server's weights and logs, for the callbacks that follow."""
     self._show_server_weights()
+    if logs is not None and (simulation := self._simulation()):
+      logs.update(simulation.logs(since=self._begun))
 
   def on_train_batch_begin(self, batch, logs=None) -> None:
     """Loads the snapshot, if batches end with the server's weights."""

@@ -120,6 +120,23 @@ class Simulation:
     if self._buffers is not None:
       self._buffers.load(tf.convert_to_tensor(self.workers.turn.value))
 
+  def statistics(self) -> server.Statistics:
+    """Returns the statistics so far."""
+    return server.Statistics(*self.server.ledger.statistics.numpy())
+
+  def logs(self, since: server.Statistics | None = None) -> dict[str, float]:
+    """Returns what an epoch's logs say of it, and virtual time.
+
+    Args:
+      since: the statistics when the epoch began; None for all training.
+    """
+    now = self.statistics()
+    if since is not None:
+      largest = now.staleness_max
+      now = server.Statistics(*(b - a for a, b in zip(since, now, strict=True)))
+      now = now._replace(staleness_max=largest)
+    return now.logs() | {"virtual_time": float(self.workers.time)}
+
   def show_server_weights(self) -> None:
     """Makes the model hold w, until `show_snapshot`."""
     self._load(self.server.shards[0].current())

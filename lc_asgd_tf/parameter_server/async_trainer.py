@@ -2,7 +2,6 @@
 
 import collections
 import inspect
-import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -163,7 +162,7 @@ class AsyncTrainer:
         model.reset_metrics()
         callbacks.on_epoch_begin(epoch)
         self._train_epoch(iterator, steps_per_epoch, callbacks)
-        logs = self._metrics.logs() | self._server_logs()
+        logs = self._metrics.logs() | self._remote.statistics().logs()
         self._remote.copy_to_model()
         if validation_data is not None and model._should_eval(
           epoch, validation_freq
@@ -312,22 +311,6 @@ class AsyncTrainer:
       self._remote.set_learning_rate(learning_rate)
       self._learning_rate = learning_rate
 
-  def _server_logs(self) -> dict[str, float]:
-    statistics = self._remote.statistics()
-    logs = {
-      "pushes": int(statistics.pushes),
-      "rejected": int(statistics.rejected),
-      "staleness_mean": _mean(statistics.staleness_sum, statistics.pushes),
-      "staleness_max": int(statistics.staleness_max),
-    }
-    logs["loss_prediction_mae"] = _mean(
-      statistics.loss_error_sum, statistics.loss_error_count
-    )
-    logs["step_prediction_mae"] = _mean(
-      statistics.step_error_sum, statistics.step_error_count
-    )
-    return logs
-
   def _validate(self, data, batch_size, steps, callbacks) -> dict[str, float]:
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     logs = self.model.evaluate(
@@ -340,10 +323,6 @@ class AsyncTrainer:
       return_dict=True,
     )
     return {f"val_{name}": value for name, value in logs.items()}
-
-
-def _mean(total: float, count: float) -> float:
-  return total / count if count else math.nan
 
 
 def _count_tasks(job: str) -> int:

@@ -1,5 +1,6 @@
 """The server's clock and books: versions, staleness, reports, forecasts."""
 
+import math
 from typing import NamedTuple
 
 import keras
@@ -33,6 +34,24 @@ class Statistics(NamedTuple):
   loss_error_count: tf.Tensor
   step_error_sum: tf.Tensor
   step_error_count: tf.Tensor
+
+  def logs(self) -> dict[str, float]:
+    """Returns what an epoch's logs say of them; fields are numbers here.
+
+    Means over nothing are NaN.
+    """
+
+    def mean(total, count):
+      return float(total / count) if count else math.nan
+
+    return {
+      "pushes": int(self.pushes),
+      "rejected": int(self.rejected),
+      "staleness_mean": mean(self.staleness_sum, self.pushes),
+      "staleness_max": int(self.staleness_max),
+      "loss_prediction_mae": mean(self.loss_error_sum, self.loss_error_count),
+      "step_prediction_mae": mean(self.step_error_sum, self.step_error_count),
+    }
 
 
 class Ledger:

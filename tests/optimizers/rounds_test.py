@@ -61,6 +61,10 @@ class RoundsTest(parameterized.TestCase):
     pushes, _, staleness, *_ = simulation.server.ledger.statistics.numpy()
     self.assertEqual(pushes, _WORKERS * _ROUNDS)
     self.assertEqual(staleness, 0)
+    logs = model.history.history
+    np.testing.assert_allclose(logs["virtual_time"], [slowest.sum()])
+    self.assertEqual(logs["pushes"], [_WORKERS * _ROUNDS])
+    self.assertEqual(logs["staleness_mean"], [0.0])
 
   def test_configuration_keeps_what_the_user_gave(self):
     optimizer = _fit(lc_asgd_tf.SSGD(0.1, num_workers=_WORKERS)).optimizer
