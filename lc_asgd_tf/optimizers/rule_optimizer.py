@@ -22,11 +22,14 @@ class RuleOptimizer(async_optimizer.AsyncOptimizer):
     inner_optimizer: another inner optimizer in place of SGD, which then has
       the learning rate and everything else.
     loss_predictor: see `AsyncOptimizer`.
-    compensation: the rule.
+    compensation: the rule; None for `RULE()`.
     name: as in Keras.
     **kwargs: further arguments of `keras.optimizers.SGD`, such as
       `weight_decay` or `clipnorm`.
   """
+
+  RULE: type[compensation_lib.Compensation]
+  """The rule of a subclass, if it takes no arguments."""
 
   def __init__(
     self,
@@ -54,7 +57,7 @@ class RuleOptimizer(async_optimizer.AsyncOptimizer):
       )
     super().__init__(
       inner_optimizer,
-      compensation,
+      compensation or self.RULE(),
       loss_predictor=loss_predictor,
       num_workers=num_workers,
       delays=delays,

@@ -24,23 +24,4 @@ class StalenessAwareSGD(rule_optimizer.RuleOptimizer):
     **kwargs: see `RuleOptimizer`.
   """
 
-  def __init__(
-    self,
-    learning_rate=0.01,
-    momentum=0.0,
-    nesterov=False,
-    num_workers=1,
-    delays=None,
-    seed=0,
-    **kwargs,
-  ) -> None:
-    super().__init__(
-      learning_rate,
-      momentum,
-      nesterov,
-      num_workers,
-      delays,
-      seed,
-      compensation=compensation.StalenessAware(),
-      **kwargs,
-    )
+  RULE = compensation.StalenessAware
