@@ -137,12 +137,15 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
     """The simulated server and workers; None with one worker."""
     return self._simulation
 
-  def accumulate_rounds(self) -> None:
-    """Makes the inner optimizer average the gradients of a round."""
-    inner = self.inner_optimizer
-    inner.gradient_accumulation_steps = self.num_workers * (
-      self._accumulation or 1
-    )
+  def accumulation_steps(self, num_workers: int) -> int | None:
+    """Returns how many gradients the inner optimizer makes one update of.
+
+    Args:
+      num_workers: M, whose gradients a synchronous rule averages.
+    """
+    if self.compensation.synchronous and num_workers > 1:
+      return num_workers * (self._accumulation or 1)
+    return self._accumulation
 
   def new_inner_optimizer(self, num_workers: int) -> keras.optimizers.Optimizer:
     """Returns an inner optimizer of the same configuration, not built.
@@ -156,11 +159,7 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
     inner = self.inner_optimizer
     clone = type(inner).from_config(inner.get_config())
     clone.loss_scale_factor = None
-    clone.gradient_accumulation_steps = self._accumulation
-    if self.compensation.synchronous and num_workers > 1:
-      clone.gradient_accumulation_steps = num_workers * (
-        self._accumulation or 1
-      )
+    clone.gradient_accumulation_steps = self.accumulation_steps(num_workers)
     # Keras keeps these out of the configuration.
     pattern = "_exclude_from_weight_decay_pattern"
     if getattr(inner, pattern, None):

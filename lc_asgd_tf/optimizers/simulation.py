@@ -29,8 +29,7 @@ class Simulation:
     rule = optimizer.compensation
     loss_predictor = step_predictor = None
     if rule.uses_prediction:
-      config = optimizer.loss_predictor.get_config()
-      loss_predictor = type(optimizer.loss_predictor).from_config(config)
+      loss_predictor = optimizer.loss_predictor.copy()
       # Here every report is learned at once.
       loss_predictor.batch_size = 1
       if rule.horizon == "predicted":
@@ -42,8 +41,9 @@ class Simulation:
     self._adopts_at_first_push = not all(
       variable.value.is_initialized() for variable in self._variables
     )
-    if rule.synchronous:
-      optimizer.accumulate_rounds()
+    optimizer.inner_optimizer.gradient_accumulation_steps = (
+      optimizer.accumulation_steps(optimizer.num_workers)
+    )
     self.server = server.Server(
       [self._variables],
       [optimizer.inner_optimizer],

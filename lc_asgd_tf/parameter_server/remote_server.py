@@ -60,7 +60,7 @@ class RemoteServer:
       devices=devices[:num_shards],
       buffers=model.non_trainable_variables,
       buffer_kinds=self.buffer_kinds,
-      loss_predictor=_fresh(optimizer.loss_predictor),
+      loss_predictor=optimizer.loss_predictor.copy(),
       step_predictor=predictors.StepPredictor(),
     )
     self._snapshots = None
@@ -221,10 +221,6 @@ class RemoteServer:
 def _on(device, function):
   with tf.device(device):
     return function()
-
-
-def _fresh(predictor):
-  return type(predictor).from_config(predictor.get_config())
 
 
 def _concrete(function, *specs):

@@ -51,6 +51,10 @@ class LossPredictor:
     """Returns the constructor's arguments."""
     return {}
 
+  def copy(self) -> "LossPredictor":
+    """Returns a predictor of the same configuration, not built."""
+    return type(self).from_config(self.get_config())
+
   @classmethod
   def from_config(cls, config: dict[str, object]) -> "LossPredictor":
     """Returns the predictor that `get_config` described, not built."""

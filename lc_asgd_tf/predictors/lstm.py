@@ -10,7 +10,9 @@ _CLIP = 2.0
 
 
 @keras.saving.register_keras_serializable(package="lc_asgd_tf")
-class LSTMLossPredictor(loss_predictor.LossPredictor):
+class LSTMLossPredictor(
+  recurrent.RecurrentPredictor, loss_predictor.LossPredictor
+):
   """An LSTM over the last reports, with a head linear in the horizon.
 
   From the last `window` reports (v_i, y_i), y the log loss:
@@ -43,35 +45,17 @@ class LSTMLossPredictor(loss_predictor.LossPredictor):
     batch_size: int = 32,
     seed: int = 0,
   ) -> None:
-    self.units = units
-    self.window = window
-    self.learning_rate = learning_rate
-    self.batch_size = batch_size
-    self.seed = seed
+    super().__init__(units, window, learning_rate, batch_size, seed)
 
   def build(self, num_workers):
     """Creates the network and its optimizer's state."""
     self._num_workers = num_workers
-    self.network = keras.Sequential(
-      [
-        keras.Input((self.window, 2)),
-        recurrent.lstm(self.units, self.seed),
-        keras.layers.Dense(
-          2,
-          # A tenth of Glorot's variance scale: the first forecasts are close
-          # to the mean of the window, flat.
-          kernel_initializer=keras.initializers.VarianceScaling(
-            0.01, "fan_avg", "uniform", seed=self.seed
-          ),
-          dtype="float32",
-        ),
-      ],
-      name="loss_predictor",
+    # A tenth of Glorot's scale: the first forecasts are close to the mean of
+    # the window, flat.
+    head = keras.initializers.VarianceScaling(
+      0.01, "fan_avg", "uniform", seed=self.seed
     )
-    self._optimizer = keras.optimizers.Adam(
-      self.learning_rate, global_clipnorm=1.0
-    )
-    self._optimizer.build(self.network.trainable_variables)
+    self._build_network(2, 2, head, "loss_predictor")
 
   def _line(self, rows, end):
     """Returns level, slope, origin and whether all losses were finite.
@@ -141,18 +125,3 @@ class LSTMLossPredictor(loss_predictor.LossPredictor):
     ready = (now >= self.window) & finite[0]
     drawn = tf.where(ready, tf.cast(now, tf.float64), -1.0)
     return forecast_lib.Forecast(level, slope, origin, drawn)
-
-  @property
-  def variables(self):
-    """The network's weights, then Adam's state."""
-    return self.network.variables + self._optimizer.variables
-
-  def get_config(self):
-    """Returns the constructor's arguments."""
-    return {
-      "units": self.units,
-      "window": self.window,
-      "learning_rate": self.learning_rate,
-      "batch_size": self.batch_size,
-      "seed": self.seed,
-    }

@@ -1,16 +1,80 @@
-"""The recurrent layer that the predictors share."""
+"""What the predictors that are Keras LSTMs have in common."""
 
 import keras
 
 
-def lstm(units: int, seed: int) -> keras.layers.LSTM:
-  """Returns an LSTM with forget bias 1 and seeded initial weights."""
-  return keras.layers.LSTM(
-    units,
-    kernel_initializer=keras.initializers.GlorotUniform(seed),
-    recurrent_initializer=keras.initializers.Orthogonal(seed=seed),
-    unit_forget_bias=True,
-    seed=seed,
-    # Whatever policy the user's model has.
-    dtype="float32",
-  )
+class RecurrentPredictor:
+  """An LSTM over a window of reports, its head, and its Adam.
+
+  Args:
+    units: size of the LSTM.
+    window: reports per input.
+    learning_rate: Adam's.
+    batch_size: how many reports one training step takes together.
+    seed: of the network's initial weights.
+  """
+
+  def __init__(
+    self,
+    units: int,
+    window: int,
+    learning_rate: float = 2e-3,
+    batch_size: int = 32,
+    seed: int = 0,
+  ) -> None:
+    self.units = units
+    self.window = window
+    self.learning_rate = learning_rate
+    self.batch_size = batch_size
+    self.seed = seed
+
+  def _build_network(
+    self,
+    features: int,
+    outputs: int,
+    head_initializer: str | keras.initializers.Initializer,
+    name: str,
+  ) -> None:
+    """Creates the network and Adam's state, on the current device."""
+    self.network = keras.Sequential(
+      [
+        keras.Input((self.window, features)),
+        keras.layers.LSTM(
+          self.units,
+          kernel_initializer=keras.initializers.GlorotUniform(self.seed),
+          recurrent_initializer=keras.initializers.Orthogonal(seed=self.seed),
+          unit_forget_bias=True,
+          seed=self.seed,
+          # Whatever policy the user's model has.
+          dtype="float32",
+        ),
+        keras.layers.Dense(
+          outputs, kernel_initializer=head_initializer, dtype="float32"
+        ),
+      ],
+      name=name,
+    )
+    self._optimizer = keras.optimizers.Adam(
+      self.learning_rate, global_clipnorm=1.0
+    )
+    self._optimizer.build(self.network.trainable_variables)
+
+  @property
+  def variables(self) -> list[keras.Variable]:
+    """The network's weights, then Adam's state."""
+    return self.network.variables + self._optimizer.variables
+
+  def get_config(self) -> dict[str, object]:
+    """Returns the constructor's arguments."""
+    return {
+      "units": self.units,
+      "window": self.window,
+      "learning_rate": self.learning_rate,
+      "batch_size": self.batch_size,
+      "seed": self.seed,
+    }
+
+  @classmethod
+  def from_config(cls, config: dict[str, object]) -> "RecurrentPredictor":
+    """Returns the predictor that `get_config` described, not built."""
+    return cls(**config)

@@ -9,7 +9,7 @@ _TINY_SECONDS = 1e-6
 
 
 @keras.saving.register_keras_serializable(package="lc_asgd_tf")
-class StepPredictor:
+class StepPredictor(recurrent.RecurrentPredictor):
   """A Keras LSTM over each worker's own past reports, trained online.
 
       inputs  x_i = (log(1 + tau_i), log compute_i, log communication_i, known)
@@ -38,27 +38,12 @@ class StepPredictor:
     batch_size: int = 32,
     seed: int = 0,
   ) -> None:
-    self.units = units
-    self.window = window
-    self.learning_rate = learning_rate
-    self.batch_size = batch_size
-    self.seed = seed
+    super().__init__(units, window, learning_rate, batch_size, seed)
 
   def build(self, num_workers: int) -> None:
     """Creates the network and its optimizer's state, on the current device."""
     self._num_workers = num_workers
-    self.network = keras.Sequential(
-      [
-        keras.Input((self.window, 4)),
-        recurrent.lstm(self.units, self.seed),
-        keras.layers.Dense(1, kernel_initializer="zeros", dtype="float32"),
-      ],
-      name="step_predictor",
-    )
-    self._optimizer = keras.optimizers.Adam(
-      self.learning_rate, global_clipnorm=1.0
-    )
-    self._optimizer.build(self.network.trainable_variables)
+    self._build_network(4, 1, "zeros", "step_predictor")
 
   def _log_staleness(self, rows, workers, before, now):
     """Predicts log(1 + tau) from each worker's reports before a given one.
@@ -140,23 +125,3 @@ class StepPredictor:
       rows, workers, tf.fill(tf.shape(workers), now), now
     )
     return tf.where(known, tf.maximum(tf.exp(log) - 1.0, 0.0), -1.0)
-
-  @property
-  def variables(self) -> list[keras.Variable]:
-    """The network's weights, then Adam's state."""
-    return self.network.variables + self._optimizer.variables
-
-  def get_config(self) -> dict[str, object]:
-    """Returns the constructor's arguments."""
-    return {
-      "units": self.units,
-      "window": self.window,
-      "learning_rate": self.learning_rate,
-      "batch_size": self.batch_size,
-      "seed": self.seed,
-    }
-
-  @classmethod
-  def from_config(cls, config: dict[str, object]) -> "StepPredictor":
-    """Returns the predictor that `get_config` described, not built."""
-    return cls(**config)

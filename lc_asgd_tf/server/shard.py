@@ -162,11 +162,13 @@ class Shard:
           moment = tf.where(accepted, moment, state.value)
         state.assign(moment)
       updates.append(u)
+    if not self._compensation.uses_step_size:
+      self.optimizer.apply(updates, self.weights)
+      return self.pull()
     before = self.current()
     self.optimizer.apply(updates, self.weights)
-    if self._compensation.uses_step_size:
-      step = self.current() - before
-      self.step_square.assign(tf.reduce_sum(step * step))
+    step = self.current() - before
+    self.step_square.assign(tf.reduce_sum(step * step))
     return self.pull()
 
   def _accelerate(self, worker, gradient):
