@@ -18,12 +18,16 @@ class Arrival(NamedTuple):
       loss predictor is ready.
     typical_loss: shape=(), float32. An exponential moving average of the
       reported losses (geometric), the scale against which Delta is judged.
+    num_workers: M.
+    signals: shape=(k,), float32. What the rule remembers from push to push.
   """
 
   staleness: tf.Tensor
   loss: tf.Tensor
   predicted_change: tf.Tensor
   typical_loss: tf.Tensor
+  num_workers: int = 1
+  signals: tf.Tensor | None = None
 
 
 class Compensation:
@@ -53,6 +57,8 @@ class Compensation:
       ahead by.
     second_moment_decay: rho of MS <- rho MS + (1 - rho) g*g, which the server
       keeps per variable for the rule; None if the rule reads no MS.
+    initial_signals: what the rule remembers before the first push, a few
+      numbers that `observe` updates with every push.
   """
 
   uses_displacement: bool = False
@@ -63,6 +69,7 @@ class Compensation:
   synchronous: bool = False
   horizon: str = "observed"
   second_moment_decay: float | None = None
+  initial_signals: tuple[float, ...] = ()
 
   def measure(
     self,
@@ -76,6 +83,14 @@ class Compensation:
       gradient: g, taken at the worker's snapshot.
       displacement: d = w - w_m, same shape as g; None unless asked for.
       second_moment: MS, already updated with g; None unless asked for.
+    """
+    raise NotImplementedError
+
+  def observe(self, sums: tf.Tensor | None, arrival: Arrival) -> tf.Tensor:
+    """Returns the signals, updated with this push, shape=(k,), float32.
+
+    Called if there are `initial_signals`. `coefficients` then finds the updated
+    ones in its arrival; a push that is not accepted leaves the server's alone.
     """
     raise NotImplementedError
 

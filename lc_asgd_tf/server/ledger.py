@@ -70,12 +70,14 @@ class Ledger:
       where nothing is known.
     statistics: `Statistics`, shape=(8,), float64.
     log_loss_average: (average, count), shape=(2,), float32.
+    signals: what the rule remembers, shape=(k,), float32; None if nothing.
   """
 
   def __init__(
     self, num_workers: int, compensation: compensation_lib.Compensation
   ) -> None:
     self._compensation = compensation
+    self._num_workers = num_workers
     # How many pushes make one update of the weights.
     self._round = num_workers if compensation.synchronous else 1
     # The same pace as Holt's level: about half the pushes of one round.
@@ -97,6 +99,14 @@ class Ledger:
     self.step_forecast = state([num_workers], "float32", "step_forecast", -1)
     self.statistics = state([len(Statistics._fields)], "float64", "statistics")
     self.log_loss_average = state([2], "float32", "log_loss_average")
+    self.signals = None
+    if compensation.initial_signals:
+      self.signals = keras.Variable(
+        compensation.initial_signals,
+        dtype="float32",
+        trainable=False,
+        name="signals",
+      )
 
   @property
   def variables(self) -> list[keras.Variable]:
@@ -109,6 +119,7 @@ class Ledger:
       self.step_forecast,
       self.statistics,
       self.log_loss_average,
+      *([] if self.signals is None else [self.signals]),
     ]
 
   def pull(self, worker: tf.Tensor) -> tf.Tensor:
@@ -159,7 +170,9 @@ class Ledger:
         forecast, pulled, self._horizon(pulled, version, expected), version
       ),
       typical_loss=self._typical_loss(loss),
+      num_workers=self._num_workers,
     )
+    arrival = self._observe(sums, arrival, accepted)
     coefficients = tuple(self._compensation.coefficients(sums, arrival))
 
     journal.write(
@@ -181,6 +194,17 @@ class Ledger:
     end = (version // self._round + 1) * self._round
     self.pulled.value.scatter_nd_update([[worker]], [end])
     return coefficients, accepted, following
+
+  def _observe(self, sums, arrival, accepted):
+    """Returns the arrival with the rule's signals, updated."""
+    if self.signals is None:
+      return arrival
+    old = tf.convert_to_tensor(self.signals.value)
+    new = self._compensation.observe(sums, arrival._replace(signals=old))
+    if accepted is not None:
+      new = tf.where(accepted, new, old)
+    self.signals.assign(new)
+    return arrival._replace(signals=new)
 
   def _horizon(self, pulled, version, expected):
     """Returns the version at which the loss is to be predicted."""
