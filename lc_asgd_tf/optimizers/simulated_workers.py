@@ -38,13 +38,22 @@ class SimulatedWorkers:
   ) -> None:
     self._synchronous = synchronous
     table = delays.table(num_workers)
-    self._delays = tf.constant(table)
+    self._delays = tf.Variable(table, trainable=False)
     copies = 1 if synchronous else num_workers
     self.snapshots = _state(tf.tile(weights[tf.newaxis], [copies, 1]))
     self.arrivals = _state(table[:, 0])
     self.steps = _state(tf.ones([num_workers], tf.int64))
     self.turn = _state(tf.argmin(table[:, 0]))
     self.time = _state(tf.zeros([], tf.float64))
+
+  def begin(self, delays: delays_lib.Delays) -> None:
+    """Starts virtual time anew, with other delays; snapshots stay."""
+    table = delays.table(self._delays.shape[0])
+    self._delays.assign(table)
+    self.arrivals.assign(table[:, 0])
+    self.steps.assign(tf.ones_like(self.steps.value))
+    self.turn.assign(tf.argmin(table[:, 0]))
+    self.time.assign(0.0)
 
   @property
   def variables(self) -> list[keras.Variable]:

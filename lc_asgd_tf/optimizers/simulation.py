@@ -120,6 +120,17 @@ class Simulation:
     if self._buffers is not None:
       self._buffers.load(tf.convert_to_tensor(self.workers.turn.value))
 
+  def begin(self, delays: delays_lib.Delays) -> None:
+    """Starts virtual time anew: all workers pull what the model holds.
+
+    The rest of the state, if it is to be as before the first push, is for the
+    caller to restore: slots, predictors and books are `variables`.
+    """
+    self.workers.begin(delays)
+    self._adopt()
+    if self._buffers is not None:
+      self._buffers.begin()
+
   def statistics(self) -> server.Statistics:
     """Returns the statistics so far."""
     return server.Statistics(*self.server.ledger.statistics.numpy())

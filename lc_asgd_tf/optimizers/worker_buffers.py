@@ -29,6 +29,12 @@ class WorkerBuffers:
     )
     self._latest = tf.Variable(held, trainable=False)
 
+  def begin(self) -> None:
+    """Makes what the model holds everybody's."""
+    held = self._held()
+    self._rows.assign(tf.broadcast_to(held, self._rows.shape))
+    self._latest.assign(held)
+
   def keep(self, worker: tf.Tensor) -> None:
     """Makes what the model holds the worker's, and the latest."""
     held = self._held()
