@@ -10,7 +10,7 @@ class DataOptions:
   """What the flags of this group say.
 
   Attributes:
-    dataset: name of a TFDS image-classification data set.
+    dataset: name of a bundled data set, or of a TFDS image-classification one.
     data_dir: where TFDS keeps data sets; None for its default.
     batch_size: examples per worker and step.
     augment: whether training images are shifted and flipped.
@@ -27,8 +27,9 @@ def define() -> None:
   flags.DEFINE_string(
     "dataset",
     "digits",
-    "Any TFDS image-classification data set with images of one size; digits "
-    "needs no network.",
+    "Any TFDS image-classification data set with images of one size, or one of "
+    "breast_cancer and python_topics, which are no images. These two and "
+    "digits need no network.",
   )
   flags.DEFINE_string(
     "data_dir",

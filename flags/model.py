@@ -21,8 +21,9 @@ def define() -> None:
   flags.DEFINE_string(
     "model",
     "resnet8",
-    "mlp, resnet8, resnet20, or the path of a .keras file whose model returns "
-    "logits.",
+    "mlp or deep_mlp for any data, convolutional, resnet8 or resnet20 for "
+    "images, characters for text, or the path of a .keras file whose model "
+    "returns logits.",
   )
 
 

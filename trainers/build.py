@@ -54,7 +54,7 @@ def _inner_optimizer(options: OptimizerOptions) -> keras.optimizers.Optimizer:
 def steps_per_epoch(
   training: TrainingOptions,
   data: DataOptions,
-  dataset: datasets.ImageClassification,
+  dataset: datasets.ImageClassification | datasets.InMemoryClassification,
 ) -> int:
   """Returns how many pushes make an epoch.
 
@@ -67,6 +67,23 @@ def steps_per_epoch(
       f"training examples of {dataset.name}."
     )
   return training.steps_per_epoch or dataset.num_train // data.batch_size
+
+
+def check_inputs(
+  model: keras.Model,
+  dataset: datasets.ImageClassification | datasets.InMemoryClassification,
+) -> None:
+  """Checks that a model that looks numbers up is not fed measurements.
+
+  Raises:
+    UserError: if the model takes integers and the data has none.
+  """
+  inputs, _ = dataset.test(1).element_spec
+  if "int" in model.inputs[0].dtype and not inputs.dtype.is_integer:
+    raise errors.UserError(
+      f"the model {model.name} takes integers, but the inputs of "
+      f"{dataset.name} are {inputs.dtype.name}."
+    )
 
 
 def result(

@@ -154,8 +154,9 @@ def _train(stack, external, local, directory) -> dict[str, object]:
   # After the strategy: connecting to a cluster renames this process's devices.
   keras.utils.set_random_seed(training.seed)
   model = models.create(
-    model_flags.read().model, dataset.image_shape, dataset.num_classes
+    model_flags.read().model, dataset.input_shape, dataset.num_classes
   )
+  build.check_inputs(model, dataset)
   model.compile(
     optimizer=build.optimizer(optimizer_flags.read()),
     loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -2,5 +2,6 @@
 
 from lc_asgd_tf.datasets.digits import Digits
 from lc_asgd_tf.datasets.image_classification import ImageClassification, load
+from lc_asgd_tf.datasets.in_memory import InMemoryClassification
 
-__all__ = ["Digits", "ImageClassification", "load"]
+__all__ = ["Digits", "ImageClassification", "InMemoryClassification", "load"]

@@ -9,7 +9,12 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from lc_asgd_tf import errors
-from lc_asgd_tf.datasets import augmentation, preparation
+from lc_asgd_tf.datasets import (
+  augmentation,
+  bundled,
+  in_memory,
+  preparation,
+)
 
 # Decoded image bytes that one pipeline may hold. A data set that fits is read
 # and decoded once and shuffled as a whole; of a larger one, this much is the
@@ -50,6 +55,11 @@ class ImageClassification:
   builder: tfds.core.DatasetBuilder = dataclasses.field(
     repr=False, compare=False
   )
+
+  @property
+  def input_shape(self) -> tuple[int, int, int]:
+    """The shape of one input: `image_shape`."""
+    return self.image_shape
 
   # AutoGraph, which converts what a cluster traces, would warn about TFDS.
   @tf.autograph.experimental.do_not_convert
@@ -185,12 +195,13 @@ def load(
   train_split: str = "train",
   test_split: str | None = None,
   download: bool = True,
-) -> ImageClassification:
-  """Loads an image-classification data set of TFDS by name.
+) -> ImageClassification | in_memory.InMemoryClassification:
+  """Loads a bundled data set, or one of TFDS for image classification.
 
   Args:
     name: name of the data set, such as `"digits"` or `"cifar10"`; `name/config`
-      and `name:version` work as in TFDS.
+      and `name:version` work as in TFDS. `"breast_cancer"` and
+      `"python_topics"` are bundled (see `bundled`) and have fixed splits.
     data_dir: directory of prepared data sets; the default is that of TFDS
       (`$TFDS_DATA_DIR`, else `~/tensorflow_datasets`). A data set that is
       prepared there is used without a network, and without code for it.
@@ -207,6 +218,12 @@ def load(
       it has no image and label, its images vary in size, or it has no such
       split.
   """
+  if name in bundled.BUNDLED:
+    if train_split != "train" or test_split not in (None, "test"):
+      raise errors.UserError(
+        f"data set {name!r} has the splits 'train' and 'test' and no others"
+      )
+    return bundled.BUNDLED[name]()
   builder = preparation.find_builder(name, data_dir)
   # Looked at first: the download of a data set of no use is spared.
   image_key, label_key = _find_keys(name, builder.info)

@@ -18,6 +18,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from lc_asgd_tf import errors
+from lc_asgd_tf.datasets import bundled
 
 
 def find_builder(
@@ -170,7 +171,7 @@ def _has_address(host: str) -> bool:
 
 def _suggestion(name: str, data_dir: str | None) -> str:
   """Says which known names are close to `name`; empty if none is."""
-  known = set(tfds.list_builders(with_community_datasets=False))
+  known = {*tfds.list_builders(with_community_datasets=False), *bundled.BUNDLED}
   if data_dir is not None and tf.io.gfile.isdir(data_dir):
     # TensorFlow lists directories of buckets with a slash at the end.
     known.update(entry.rstrip("/") for entry in tf.io.gfile.listdir(data_dir))

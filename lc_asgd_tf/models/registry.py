@@ -8,19 +8,42 @@ from collections.abc import Callable, Sequence
 import keras
 
 from lc_asgd_tf import errors
-from lc_asgd_tf.models.mlp import mlp
+from lc_asgd_tf.models.characters import characters
+from lc_asgd_tf.models.convolutional import convolutional
+from lc_asgd_tf.models.mlp import deep_mlp, mlp
 from lc_asgd_tf.models.resnet import resnet8, resnet20
 
 _BUILDERS: dict[str, Callable[[Sequence[int], int], keras.Model]] = {
   "mlp": mlp,
+  "deep_mlp": deep_mlp,
+  "convolutional": convolutional,
+  "characters": characters,
   "resnet8": resnet8,
   "resnet20": resnet20,
 }
 
 NAMES: tuple[str, ...] = tuple(_BUILDERS)
-"""The names that `create` knows."""
+"""The names of the reference networks."""
 
 _SUFFIX = ".keras"
+
+
+def register(
+  name: str, builder: Callable[[Sequence[int], int], keras.Model]
+) -> None:
+  """Makes a network of the user's own known to `create` by name.
+
+  Args:
+    name: not one of `NAMES`.
+    builder: takes the shape of one input and the number of classes, returns a
+      model from inputs to logits.
+
+  Raises:
+    ValueError: if it is one of `NAMES`.
+  """
+  if name in NAMES:
+    raise ValueError(f"There is a network {name!r} already.")
+  _BUILDERS[name] = builder
 
 
 def create(
@@ -48,20 +71,27 @@ def create(
   """
   if name_or_path in _BUILDERS:
     return _BUILDERS[name_or_path](tuple(input_shape), num_classes)
+  check_name(name_or_path)
   path = pathlib.Path(name_or_path).expanduser()
-  if path.suffix != _SUFFIX and not path.exists():
-    raise errors.UserError(_unknown_name(name_or_path))
   model = _load(path)
   _check_inputs(model, path, tuple(input_shape))
   _check_logits(model, path, num_classes)
   return model
 
 
+def check_name(name_or_path: str) -> None:
+  """Raises a `UserError` if `create` can know no such network."""
+  path = pathlib.Path(name_or_path).expanduser()
+  if name_or_path not in _BUILDERS and path.suffix != _SUFFIX:
+    if not path.exists():
+      raise errors.UserError(_unknown_name(name_or_path))
+
+
 def _unknown_name(name: str) -> str:
-  close = difflib.get_close_matches(name.lower(), NAMES, n=1)
+  close = difflib.get_close_matches(name.lower(), _BUILDERS, n=1)
   suggestion = f"; did you mean {close[0]!r}?" if close else ""
   return (
-    f"model {name!r} is neither one of {', '.join(NAMES)} nor the path of a"
+    f"model {name!r} is neither one of {', '.join(_BUILDERS)} nor the path of a"
     f" {_SUFFIX} file{suggestion}"
   )
 

@@ -1,13 +1,39 @@
 """Tests for the reference networks and for models from files."""
 
+import itertools
 import os
 import tempfile
+from unittest import mock
 
 import keras
 import numpy as np
+from absl import flags
 from absl.testing import absltest, parameterized
 
+from flags import model as model_flags
 from lc_asgd_tf import errors, models
+
+_TEXT_MODELS = ("characters",)
+_IMAGE_MODELS = tuple(name for name in models.NAMES if name not in _TEXT_MODELS)
+_NUM_CLASSES = 10
+
+
+def _input_shape(name):
+  """Returns the shape of some inputs for the model."""
+  return (6,) if name in _TEXT_MODELS else (8, 8, 1)
+
+
+def _inputs(name, count):
+  """Returns some inputs for the model."""
+  rng = np.random.default_rng(0)
+  shape = (count, *_input_shape(name))
+  if name in _TEXT_MODELS:
+    return rng.integers(_NUM_CLASSES, size=shape, dtype=np.int32)
+  return rng.random(shape, np.float32)
+
+
+def _create(name):
+  return models.create(name, _input_shape(name), _NUM_CLASSES)
 
 
 def _num_weights(variables):
@@ -21,8 +47,26 @@ def _save(directory, model, name="model.keras"):
 
 
 class ReferenceNetworksTest(parameterized.TestCase):
-  @parameterized.product(
-    name=models.NAMES, input_shape=((8, 8, 1), (28, 28, 1), (32, 32, 3))
+  def test_names(self):
+    self.assertEqual(
+      models.NAMES,
+      ("mlp", "deep_mlp", "convolutional", "characters", "resnet8", "resnet20"),
+    )
+    for name in models.NAMES:
+      self.assertIn(name, models.__all__)
+
+  def test_help_names_all_models(self):
+    with mock.patch.object(flags, "DEFINE_string") as define:
+      model_flags.define()
+    name, _, text = define.call_args.args
+    self.assertEqual(name, "model")
+    for name in models.NAMES:
+      self.assertRegex(text, rf"\b{name}\b")
+
+  @parameterized.parameters(
+    *itertools.product(_IMAGE_MODELS, ((8, 8, 1), (28, 28, 1), (32, 32, 3))),
+    *itertools.product(_TEXT_MODELS, ((1,), (16,))),
+    *itertools.product(("mlp", "deep_mlp"), ((30,), (4, 5))),
   )
   def test_returns_logits(self, name, input_shape):
     model = models.create(name, input_shape, num_classes=7)
@@ -37,15 +81,16 @@ class ReferenceNetworksTest(parameterized.TestCase):
     policy = keras.config.dtype_policy()
     self.addCleanup(keras.config.set_dtype_policy, policy)
     keras.config.set_dtype_policy("mixed_bfloat16")
-    model = models.create(name, (8, 8, 1), 10)
+    model = _create(name)
     self.assertEqual(model.layers[-2].compute_dtype, "bfloat16")
     self.assertEqual(model.outputs[0].dtype, "float32")
+    self.assertEqual(model(_inputs(name, 2)).dtype, "float32")
 
   @parameterized.parameters(*models.NAMES)
   def test_the_same_seed_gives_the_same_weights(self, name):
     def weights(seed):
       keras.utils.set_random_seed(seed)
-      return models.create(name, (8, 8, 1), 10).get_weights()
+      return _create(name).get_weights()
 
     first, again, other = weights(1), weights(1), weights(2)
     for a, b in zip(first, again, strict=True):
@@ -54,25 +99,38 @@ class ReferenceNetworksTest(parameterized.TestCase):
 
   @parameterized.parameters(*models.NAMES)
   def test_layers_have_the_same_names_when_built_again(self, name):
-    first, again = (models.create(name, (8, 8, 1), 10) for _ in range(2))
+    first, again = (_create(name) for _ in range(2))
     self.assertEqual(
       [weight.path for weight in first.weights],
       [weight.path for weight in again.weights],
     )
 
-  @parameterized.parameters("mlp", "resnet8")
+  @parameterized.parameters("mlp", "convolutional", "characters", "resnet8")
   def test_learns_one_batch(self, name):
     keras.utils.set_random_seed(0)
-    images = np.random.default_rng(0).random((20, 8, 8, 1), np.float32)
-    labels = np.arange(20) % 10
-    model = models.create(name, (8, 8, 1), 10)
+    inputs = _inputs(name, 20)
+    labels = np.arange(20) % _NUM_CLASSES
+    model = _create(name)
     model.compile(
       keras.optimizers.Adam(0.01),
       keras.losses.SparseCategoricalCrossentropy(from_logits=True),
       metrics=["accuracy"],
     )
-    history = model.fit(images, labels, batch_size=20, epochs=20, verbose=0)
+    history = model.fit(inputs, labels, batch_size=20, epochs=20, verbose=0)
     self.assertGreater(history.history["accuracy"][-1], 0.9)
+
+  @parameterized.parameters(
+    ("resnet8", (64,), r"needs images .* \(64,\)"),
+    ("resnet20", (8, 8), r"needs images .* \(8, 8\)"),
+    ("convolutional", (30,), r"needs images .* \(30,\)"),
+    ("convolutional", (8, 8), r"needs images .* \(8, 8\)"),
+    ("characters", (8, 8, 1), r"needs contexts .* \(8, 8, 1\)"),
+    ("characters", (), r"needs contexts .* \(\)"),
+  )
+  def test_refuses_other_inputs(self, name, input_shape, regex):
+    with self.assertRaisesRegex(errors.UserError, regex) as raised:
+      models.create(name, input_shape, 10)
+    self.assertNotIn("\n", str(raised.exception))
 
 
 class ResidualNetworkTest(parameterized.TestCase):
@@ -124,9 +182,51 @@ class ResidualNetworkTest(parameterized.TestCase):
     np.testing.assert_allclose(pooled[:, :16], expected, rtol=1e-6)
     np.testing.assert_array_equal(pooled[:, 16:], 0)
 
-  def test_refuses_what_is_no_image(self):
-    with self.assertRaisesRegex(errors.UserError, "needs images"):
-      models.create("resnet8", (64,), 10)
+
+class ConvolutionalTest(parameterized.TestCase):
+  @parameterized.parameters(
+    # Nine weights connect each pair of filters; each filter has a bias. What is
+    # left of the image after halving it three times, rounding up:
+    # 160 + 4,640 + 18,496 and 1 x 1 x 64 x 10 + 10,
+    ((8, 8, 1), 23_946),
+    # 448 + 4,640 + 18,496 and 4 x 4 x 64 x 10 + 10,
+    ((32, 32, 3), 33_834),
+    # 160 + 4,640 + 18,496 and 4 x 4 x 64 x 10 + 10.
+    ((28, 28, 1), 33_546),
+  )
+  def test_number_of_weights(self, input_shape, expected):
+    model = models.convolutional(input_shape, 10)
+    self.assertEqual(_num_weights(model.trainable_variables), expected)
+    # Nothing is normalized.
+    self.assertEmpty(model.non_trainable_variables)
+
+  def test_is_relu_all_the_way(self):
+    """Twice the image gives twice the logits: biases start from zero."""
+    model = models.convolutional((8, 8, 1), 10)
+    images = _inputs("convolutional", 3)
+    np.testing.assert_allclose(model(2 * images), 2 * model(images), rtol=1e-4)
+    self.assertFalse(np.allclose(model(-images), -model(images)))
+
+
+class CharactersTest(absltest.TestCase):
+  def test_number_of_weights(self):
+    model = models.characters((16,), 64)
+    # 64 * 16, 16 * 16 * 128 + 128 and 128 * 64 + 64
+    self.assertEqual(_num_weights(model.trainable_variables), 42_176)
+
+  def test_looks_every_character_up(self):
+    model = models.characters((3,), 5)
+    table, hidden, hidden_bias, logits, bias = model.get_weights()
+    contexts = np.array([[0, 4, 4], [1, 2, 3]], np.int32)
+    x = np.concatenate([table[contexts[:, i]] for i in range(3)], axis=1)
+    x = np.maximum(x @ hidden + hidden_bias, 0)
+    np.testing.assert_allclose(
+      model(contexts), x @ logits + bias, rtol=1e-4, atol=1e-6
+    )
+
+  def test_takes_integers(self):
+    model = models.characters((3,), 5)
+    self.assertEqual(model.inputs[0].dtype, "int32")
 
 
 class MlpTest(absltest.TestCase):
@@ -135,6 +235,14 @@ class MlpTest(absltest.TestCase):
     # 64 * 5 + 5, 5 * 7 + 7, 7 * 3 + 3 and 3 * 10 + 10
     self.assertEqual(_num_weights(model.trainable_variables), 431)
     self.assertIs(model.get_layer("hidden3").activation, keras.activations.tanh)
+
+  def test_deep_mlp_is_an_mlp_of_four_layers_of_64(self):
+    model = models.deep_mlp((30,), 2)
+    # 30 * 64 + 64, three times 64 * 64 + 64, and 64 * 2 + 2
+    self.assertEqual(_num_weights(model.trainable_variables), 14_594)
+    for number in range(1, 5):
+      layer = model.get_layer(f"hidden{number}")
+      self.assertIs(layer.activation, keras.activations.relu)
 
   def test_without_hidden_layers_is_a_linear_classifier(self):
     model = models.mlp((4,), 3, hidden=())
@@ -155,11 +263,11 @@ class LoadedModelTest(parameterized.TestCase):
 
   @parameterized.parameters(*models.NAMES)
   def test_computes_what_was_saved(self, name):
-    saved = models.create(name, (8, 8, 1), 10)
+    saved = _create(name)
     path = _save(self.directory, saved)
-    loaded = models.create(path, (8, 8, 1), 10)
-    images = np.random.default_rng(0).random((3, 8, 8, 1), np.float32)
-    np.testing.assert_array_equal(loaded(images), saved(images))
+    loaded = models.create(path, _input_shape(name), _NUM_CLASSES)
+    inputs = _inputs(name, 3)
+    np.testing.assert_array_equal(loaded(inputs), saved(inputs))
     self.assertFalse(loaded.compiled)
 
   def test_takes_models_for_images_of_any_size(self):
@@ -173,7 +281,7 @@ class LoadedModelTest(parameterized.TestCase):
 
   def test_unknown_name(self):
     self._assert_error(
-      "'resnet21' is neither one of mlp, resnet8, resnet20 .*"
+      f"'resnet21' is neither one of {', '.join(models.NAMES)} nor .*"
       "did you mean 'resnet20'",
       "resnet21",
     )
