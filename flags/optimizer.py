@@ -15,7 +15,7 @@ RULES = (
   "lc_asgd",
 )
 INNER_OPTIMIZERS = ("sgd", "adam", "adamw")
-LOSS_PREDICTORS = ("lstm", "holt")
+LOSS_PREDICTORS = ("lstm", "holt", "persistence")
 HORIZONS = ("observed", "predicted")
 
 

@@ -4,6 +4,7 @@ from lc_asgd_tf.predictors.forecast import Forecast
 from lc_asgd_tf.predictors.holt import HoltLossPredictor
 from lc_asgd_tf.predictors.loss_predictor import LossPredictor
 from lc_asgd_tf.predictors.lstm import LSTMLossPredictor
+from lc_asgd_tf.predictors.persistence import PersistenceLossPredictor
 from lc_asgd_tf.predictors.registry import LOSS_PREDICTORS, get
 from lc_asgd_tf.predictors.step_predictor import StepPredictor
 
@@ -13,6 +14,7 @@ __all__ = (
   "HoltLossPredictor",
   "LSTMLossPredictor",
   "LossPredictor",
+  "PersistenceLossPredictor",
   "StepPredictor",
   "get",
 )

@@ -1,10 +1,11 @@
 """Loss predictors by name."""
 
-from lc_asgd_tf.predictors import holt, loss_predictor, lstm
+from lc_asgd_tf.predictors import holt, loss_predictor, lstm, persistence
 
 LOSS_PREDICTORS = {
   "lstm": lstm.LSTMLossPredictor,
   "holt": holt.HoltLossPredictor,
+  "persistence": persistence.PersistenceLossPredictor,
 }
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
+from flags import optimizer as optimizer_flags
 from lc_asgd_tf import predictors
 from lc_asgd_tf.predictors import forecast as forecast_lib
 from lc_asgd_tf.predictors import journal
@@ -150,9 +151,17 @@ class LossPredictorTest(parameterized.TestCase):
     predictor.learn(rows, number(40), number(40))
     self.assert_same(_values(predictor), before)
 
+  def test_flags_name_all_of_them(self):
+    self.assertEqual(
+      optimizer_flags.LOSS_PREDICTORS, tuple(predictors.LOSS_PREDICTORS)
+    )
+
   def test_get(self):
     self.assertIsInstance(predictors.get("lstm"), predictors.LSTMLossPredictor)
     self.assertIsInstance(predictors.get("holt"), predictors.HoltLossPredictor)
+    self.assertIs(
+      type(predictors.get("persistence")), predictors.PersistenceLossPredictor
+    )
     mine = predictors.LSTMLossPredictor(units=3)
     self.assertIs(predictors.get(mine), mine)
 
@@ -165,6 +174,7 @@ class LossPredictorTest(parameterized.TestCase):
 
   @parameterized.parameters(
     predictors.HoltLossPredictor(),
+    predictors.PersistenceLossPredictor(),
     predictors.LSTMLossPredictor(
       units=3, window=5, learning_rate=0.1, batch_size=7, seed=11
     ),
@@ -232,6 +242,65 @@ class HoltTest(parameterized.TestCase):
       self._reference(rows, len(_SECONDS)),
       rtol=1e-9,
     )
+
+
+class PersistenceTest(parameterized.TestCase):
+  def _forecasts(self, names, num_workers=8, pushes=120):
+    """Returns each predictor's forecast after the same reports."""
+    rows = reports.simulate(_SECONDS, pushes, _decaying, seed=num_workers)
+    ring = reports.ring(rows)
+    forecasts = []
+    for name in names:
+      predictor = _built(name, num_workers)
+      learn = tf.function(predictor.learn)
+      for first in range(0, pushes, 60):
+        learn(ring, number(first), number(min(first + 60, pushes)))
+      forecasts.append(predictor.forecast(ring, number(pushes)))
+    return forecasts
+
+  @parameterized.parameters(1, 8, 128)
+  def test_level_is_that_of_holt_now(self, num_workers):
+    now = number(120)
+    flat, line = self._forecasts(("persistence", "holt"), num_workers)
+    self.assertNotEqual(float(line.slope), 0.0)
+    self.assertEqual(
+      float(forecast_lib.predicted_loss(flat, now, now)),
+      float(forecast_lib.predicted_loss(line, now, now)),
+    )
+    # And that is not the level alone, for the line's origin is not now.
+    self.assertNotEqual(float(line.origin), 120)
+    self.assertNotEqual(float(flat.level), float(line.level))
+
+  @parameterized.parameters(120, 121, 150, 1000)
+  def test_nothing_ever_changes(self, now):
+    """Exactly so, at all horizons, also where the forecast lags behind."""
+    flat, line = self._forecasts(("persistence", "holt"))
+    now = number(now)
+    level = float(forecast_lib.predicted_loss(flat, now, now))
+    for ago in (1, 3, 20, 119):
+      then = now - ago
+      for start, end in ((then, now), (now, then), (now, now + ago)):
+        change = forecast_lib.predicted_change(flat, start, end, now)
+        self.assertEqual(float(change), 0.0)
+        self.assertEqual(
+          float(forecast_lib.predicted_loss(flat, end, now)), level
+        )
+      # Holt's changes.
+      self.assertNotEqual(
+        float(forecast_lib.predicted_change(line, then, now, now)), 0.0
+      )
+
+  def test_follows_the_level(self):
+    early, late = (
+      self._forecasts(("persistence",), pushes=pushes)[0].level
+      for pushes in (60, 480)
+    )
+    self.assertLess(float(late), float(early) - 0.5)
+
+  @parameterized.parameters((11, False), (12, True))
+  def test_says_nothing_before_a_dozen_reports(self, pushes, ready):
+    (flat,) = self._forecasts(("persistence",), pushes=pushes)
+    self.assertEqual(bool(forecast_lib.is_ready(flat)), ready)
 
 
 def _stub(function):
