@@ -9,8 +9,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from lc_asgd_tf.compensation import compensation
+from lc_asgd_tf.compensation import window as window_lib
 
-# Keeps the square root of MS away from zero, as in DC-ASGD.
+# A weight whose gradient has always been zero keeps some curvature.
 _EPSILON = 1e-7
 # Keeps quotients finite when the server has not moved.
 _TINY = 1e-20
@@ -38,30 +39,33 @@ class Sums(NamedTuple):
   gg: tf.Tensor
 
 
-def bend(
-  gradient: tf.Tensor, displacement: tf.Tensor, second_moment: tf.Tensor
-) -> tf.Tensor:
-  """Returns D d, with D = diag(g*g / sqrt(MS + 1e-7)).
+def bend(displacement: tf.Tensor, second_moment: tf.Tensor) -> tf.Tensor:
+  """Returns D d, with D = diag(MS + 1e-7).
 
-  D is DC-ASGD-a's estimate of the Hessian's diagonal, up to a scale that
-  cancels; D d is how the gradient bends along the displacement.
+  MS is the diagonal of the Fisher information, which stands for the Hessian's;
+  its scale cancels. D d is how the gradient bends along the displacement.
+  DC-ASGD-a's g*g / sqrt(MS) is a single draw of what MS is the mean of.
+
+  Args:
+    displacement: d = w - w_m, any shape.
+    second_moment: MS, already updated with g, same shape.
+  """
+  return (second_moment + _EPSILON) * displacement
+
+
+def measure(
+  gradient: tf.Tensor, displacement: tf.Tensor, bent: tf.Tensor
+) -> tf.Tensor:
+  """Returns one variable's share of `Sums`, shape=(5,), float32.
 
   Args:
     gradient: g, any shape.
     displacement: d = w - w_m, same shape.
-    second_moment: MS, already updated with g, same shape.
+    bent: D d, same shape.
   """
-  curvature = gradient * gradient * tf.math.rsqrt(second_moment + _EPSILON)
-  return curvature * displacement
-
-
-def measure(
-  gradient: tf.Tensor, displacement: tf.Tensor, second_moment: tf.Tensor
-) -> tf.Tensor:
-  """Returns one variable's share of `Sums`, shape=(5,), float32."""
-  g = tf.cast(gradient, tf.float32)
-  d = tf.cast(displacement, tf.float32)
-  Dd = bend(g, d, tf.cast(second_moment, tf.float32))
+  g, d, Dd = (
+    tf.cast(part, tf.float32) for part in (gradient, displacement, bent)
+  )
   pairs = Sums(gd=g * d, dDd=d * Dd, gDd=g * Dd, DdDd=Dd * Dd, gg=g * g)
   return tf.stack([tf.reduce_sum(product) for product in pairs])
 
@@ -109,7 +113,7 @@ def coefficients(
   """
   c = 2.0 * (1.0 - ratio) * tf.maximum(-sums.gd, 0.0) / (sums.dDd + _TINY)
   squared_norm = sums.gg + 2.0 * c * sums.gDd + c * c * sums.DdDd
-  # Where D vanishes in float32 there is no curvature to compensate by.
+  # Where D vanishes or overflows there is no curvature to compensate by.
   finite = tf.math.is_finite(squared_norm)
   c = tf.where(finite, c, 0.0)
   scale = tf.ones_like(c)
@@ -133,24 +137,27 @@ class LossCompensated(compensation.Compensation):
   instead, the difference is curvature along d. The surrogate
 
       s(w) = l + g.(w - w_m) + 1/2 lambda (w - w_m)' D (w - w_m),
-      D    = diag(g*g / sqrt(MS + 1e-7)),
+      D    = diag(MS + 1e-7),    MS <- rho MS + (1 - rho) g*g
 
   is made to agree with the prediction, s(w_m + d) = l + Delta, which fixes
   lambda; its gradient at w is the compensated gradient. With the ratio
   r = clip(Delta / g.d, 0, 1): at r = 1 nothing changes, at r = 1/2 the part of
   g along d is removed, at r = 0 it is reflected. A norm cap and a brake follow
-  (see `coefficients`). A push whose gradient is not finite counts as zero.
+  (see `coefficients`), and a window scales what remains, so that all the
+  updates on their way together promise no more than the loss can give (see
+  `window`). A push whose gradient is not finite counts as zero.
 
   Source: reconstruction, from the abstract of Li, He, Ren, Mao, "Developing a
   Loss Prediction-based Asynchronous Stochastic Gradient Descent Algorithm for
   Distributed Training of Deep Neural Networks", ICPP 2020,
-  doi 10.1145/3404397.3404432. D and MS are those of DC-ASGD-a (arXiv
-  1609.08326).
+  doi 10.1145/3404397.3404432. MS is that of DC-ASGD-a (arXiv 1609.08326).
 
   Args:
     decay: rho of MS, in [0, 1).
     cap: whether u may never be longer than g.
     brake: how hard a predicted rise of the loss slows the update, >= 0.
+    window: whether there is a window; without it, every update has its full
+      strength.
     ratio: None to take r from the prediction, or a constant in [0, 1] as a
       control that ignores it.
     horizon: "observed" to predict the loss at the staleness that the push turns
@@ -166,6 +173,7 @@ class LossCompensated(compensation.Compensation):
     decay: float = 0.95,
     cap: bool = True,
     brake: float = 5.0,
+    window: bool = True,
     ratio: float | None = None,
     horizon: str = "observed",
   ) -> None:
@@ -183,37 +191,79 @@ class LossCompensated(compensation.Compensation):
     self.horizon = horizon
     self.cap = bool(cap)
     self.brake = float(brake)
+    self.window = bool(window)
     self.ratio = None if ratio is None else float(ratio)
 
   @property
   def uses_prediction(self) -> bool:
     """Whether a loss predictor has anything to say to the rule."""
-    return self.ratio is None or self.brake > 0
+    return self.ratio is None or self.brake > 0 or self.window
+
+  @property
+  def initial_signals(self) -> tuple[float, ...]:
+    """The window before the first push, if there is one."""
+    return tuple(window_lib.INITIAL) if self.window else ()
+
+  def bend(self, gradient, displacement, second_moment):
+    """Returns D d of one variable."""
+    del gradient
+    return bend(displacement, second_moment)
 
   def measure(self, gradient, displacement, second_moment):
     """Returns one variable's share of `Sums`, shape=(5,)."""
-    return measure(gradient, displacement, second_moment)
+    bent = self.bend(gradient, displacement, second_moment)
+    return measure(gradient, displacement, bent)
+
+  def observe(self, sums, arrival):
+    """Returns the window after this push."""
+    return tf.stack(
+      window_lib.window_update(
+        window_lib.read(arrival.signals),
+        Sums(*tf.unstack(sums)).gd,
+        arrival.loss,
+        arrival.predicted_change,
+        arrival.num_workers,
+      )
+    )
+
+  def delivered_ratio(self, sums: Sums, arrival) -> tf.Tensor:
+    """Returns r, shape=()."""
+    if self.ratio is not None:
+      return tf.constant(self.ratio, tf.float32)
+    return delivered_ratio(sums.gd, arrival.predicted_change)
 
   def coefficients(self, sums, arrival):
     """Returns (a, b) of u = a g + b D d."""
-    sums = Sums(*tf.unstack(sums, num=len(Sums._fields)))
-    change = arrival.predicted_change
-    if self.ratio is None:
-      ratio = delivered_ratio(sums.gd, change)
-    else:
-      ratio = tf.constant(self.ratio, tf.float32)
-    return coefficients(
-      sums, ratio, change, arrival.typical_loss, cap=self.cap, brake=self.brake
+    sums = Sums(*tf.unstack(sums))
+    a, b = coefficients(
+      sums,
+      self.delivered_ratio(sums, arrival),
+      arrival.predicted_change,
+      arrival.typical_loss,
+      cap=self.cap,
+      brake=self.brake,
     )
+    if not self.window:
+      return a, b
+    scale = window_lib.gain(
+      window_lib.read(arrival.signals),
+      sums.gd,
+      arrival.loss,
+      arrival.num_workers,
+    )
+    return scale * a, scale * b
 
   def accepts(self, sums):
-    """Returns whether g and all that is made of it are finite."""
-    return tf.reduce_all(tf.math.is_finite(sums))
+    """Returns whether g and what it promised are finite."""
+    sums = Sums(*tf.unstack(sums))
+    return tf.math.is_finite(sums.gd) & tf.math.is_finite(sums.gg)
 
   def compensate(self, gradient, displacement, second_moment, coefficients):
     """Returns u for one variable."""
     a, b = (tf.cast(c, gradient.dtype) for c in coefficients)
-    return a * gradient + b * bend(gradient, displacement, second_moment)
+    bent = self.bend(gradient, displacement, second_moment)
+    # Where D d overflows, nothing is to be compensated, and b is 0.
+    return a * gradient + tf.math.multiply_no_nan(bent, b)
 
   def get_config(self):
     """Returns the constructor's arguments."""
@@ -221,6 +271,7 @@ class LossCompensated(compensation.Compensation):
       "decay": self.second_moment_decay,
       "cap": self.cap,
       "brake": self.brake,
+      "window": self.window,
       "ratio": self.ratio,
       "horizon": self.horizon,
     }

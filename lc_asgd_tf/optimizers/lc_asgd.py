@@ -15,9 +15,11 @@ class LCASGD(rule_optimizer.RuleOptimizer):
       u     <- g + 2 (1 - r) max(-g.d, 0) / (d' D d) D d
       u     <- u min(1, norm(g) / norm(u))
       u     <- u / (1 + brake max(Delta, 0) / l)
+      u     <- u T / M min(1, l / abs(g.d))
 
-  with D = diag(g*g / sqrt(MS + 1e-7)) as in DC-ASGD-a. See
-  `lc_asgd_tf.compensation.LossCompensated` for what it means.
+  with D = diag(MS), MS a moving average of g*g, and a window T in [1, M] that
+  grows while the updates on their way promise no more than the loss can give.
+  See `lc_asgd_tf.compensation.LossCompensated` for what it means.
 
   Source: this is a reconstruction from the abstract of Li, He, Ren, Mao,
   "Developing a Loss Prediction-based Asynchronous Stochastic Gradient Descent
@@ -34,6 +36,7 @@ class LCASGD(rule_optimizer.RuleOptimizer):
     decay: rho of MS <- rho MS + (1 - rho) g*g, in [0, 1).
     cap: whether u may never be longer than g.
     brake: how hard a predicted rise of the loss slows the update, >= 0.
+    window: whether there is a window.
     horizon: "observed" or "predicted" staleness to look ahead by.
     loss_predictor: "lstm", "holt" or an `lc_asgd_tf.predictors.LossPredictor`.
     **kwargs: see `RuleOptimizer`.
@@ -51,6 +54,7 @@ class LCASGD(rule_optimizer.RuleOptimizer):
     decay: float = 0.95,
     cap: bool = True,
     brake: float = 5.0,
+    window: bool = True,
     horizon: str = "observed",
     **kwargs,
   ) -> None:
@@ -62,7 +66,7 @@ class LCASGD(rule_optimizer.RuleOptimizer):
       delays,
       seed,
       compensation=compensation.LossCompensated(
-        decay=decay, cap=cap, brake=brake, horizon=horizon
+        decay=decay, cap=cap, brake=brake, window=window, horizon=horizon
       ),
       **kwargs,
     )

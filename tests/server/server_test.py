@@ -1,5 +1,6 @@
 """Tests for the server, without processes: pull, push and what they count."""
 
+import functools
 import itertools
 import time
 
@@ -14,7 +15,8 @@ from tests.server import trajectories
 
 _ADAPTIVE = compensation.DelayCompensatedAdaptive
 _CONSTANT = compensation.DelayCompensatedConstant
-_LOSS = compensation.LossCompensated
+# The window has rows of its own.
+_LOSS = functools.partial(compensation.LossCompensated, window=False)
 
 
 class _Driver:
@@ -219,7 +221,11 @@ class TableTest(parameterized.TestCase):
       self.assertGreater(difference, 1e-3, f"{one} and {other}")
 
   @parameterized.named_parameters(
-    ("cap", "lc_asgd_ratio_0_momentum_0.9", trajectories.lc_asgd(0, cap=False)),
+    (
+      "cap",
+      "lc_asgd_ratio_0_momentum_0.9",
+      trajectories.lc_asgd(0, cap=False, window=False),
+    ),
     (
       "brake",
       "lc_asgd_rising_momentum_0.9",
@@ -227,7 +233,16 @@ class TableTest(parameterized.TestCase):
     ),
     ("ratio_0", "lc_asgd_falling_momentum_0.9", trajectories.lc_asgd(0)),
     ("ratio_1", "lc_asgd_falling_momentum_0.9", trajectories.lc_asgd(1)),
-    ("bound", "lc_asgd_diverging", trajectories.lc_asgd(brake=0.55)),
+    (
+      "bound",
+      "lc_asgd_diverging",
+      trajectories.lc_asgd(brake=0.55, window=False),
+    ),
+    (
+      "window",
+      "lc_asgd_falling_momentum_0.9",
+      trajectories.lc_asgd(window=False),
+    ),
   )
   def test_every_part_of_lc_asgd_matters(self, name, without):
     (case,) = (case for case in trajectories.CASES if case.name == name)
@@ -305,7 +320,7 @@ _BY_HAND = (
   (
     "lc_asgd_reflects",
     _LOSS(ratio=0.0),
-    trajectories.lc_asgd(0.0),
+    trajectories.lc_asgd(0.0, window=False),
     0.0,
     # With one weight all of g lies along d: u = -g puts the weight back to 1.
     # At the last push d = 0.9 - 0.9 = 0, although two updates have passed.
@@ -314,10 +329,24 @@ _BY_HAND = (
   (
     "lc_asgd_removes",
     _LOSS(ratio=0.5),
-    trajectories.lc_asgd(0.5),
+    trajectories.lc_asgd(0.5, window=False),
     0.0,
     # u = 0; d = 0; u = 0.
     (0.9, 0.9, 0.81, 0.81),
+  ),
+  (
+    "lc_asgd_window",
+    _LOSS(ratio=0.0, window=True),
+    trajectories.lc_asgd(0.0),
+    0.0,
+    # l = 1/2 w_m^2; a fifth of l + 1e-3 may be promised, at T out of 2.
+    # Nothing promised: log T = log(2) / 2, u = 1 / sqrt(2).
+    # d = -0.0707107 promises 0.0707107 of 0.1002: log T grows by
+    # log(2) / 2 log(1.417042) to 0.467377, T = 1.595803, u = -T / 2.
+    # Nothing promised: T = 2, and no more, u = w_m = 1.00907965.
+    # d = 0.90817169 - 0.92928932 promises 0.0196244 of 0.0865578: T = 2,
+    # u = -w_m = -0.92928932.
+    (0.92928932, 1.00907965, 0.90817169, 1.00110062),
   ),
 )
 
@@ -354,19 +383,21 @@ class ByHandTest(parameterized.TestCase):
         driver.pull(worker)
       else:
         (gradient,), _, _ = driver.pulled(worker)
-        (weight,), _, _ = driver.push(worker, [gradient])
+        loss = 0.5 * float(gradient[0]) ** 2
+        (weight,), _, _ = driver.push(worker, [gradient], loss)
         weights.append(weight[0])
     np.testing.assert_allclose(weights, expected, rtol=1e-6)
 
   @parameterized.parameters(
     # Worker 1's push: g = (1, 2), d = (-0.1, -0.2), MS = 0.0975 (1, 4), hence
-    # D ~ (1, 2), D d ~ (-0.1, -0.4), g.d = -0.5, d'Dd ~ 0.09.
-    # Half of 2 x 0.5 / 0.09 = 100/9 times D d: u = (4/9, -2/9), shorter than g.
-    (0.5, True, (0.9 - 4 / 90, 0.8 + 2 / 90)),
-    # All of it: u = (-1/9, -22/9).
-    (0.0, False, (0.9 + 1 / 90, 0.8 + 22 / 90)),
-    # The cap shortens it by sqrt(5 / (485 / 81)) = 0.9138116.
-    (0.0, True, (0.9101534645, 1.0233762188)),
+    # D ~ (1, 4), D d ~ (-0.1, -0.8), g.d = -0.5, d'Dd ~ 0.17.
+    # Half of 2 x 0.5 / 0.17 = 100/17 times D d: u = (12/17, -6/17), shorter
+    # than g.
+    (0.5, True, (0.9 - 12 / 170, 0.8 + 6 / 170)),
+    # All of it: u = (7/17, -46/17).
+    (0.0, False, (0.9 - 7 / 170, 0.8 + 46 / 170)),
+    # The cap shortens it by sqrt(5 / (2165 / 289)) = 0.8169666.
+    (0.0, True, (0.8663601983, 1.0210615540)),
   )
   def test_two_weights(self, ratio, cap, expected):
     driver = _Driver([[1.0, 1.0]], _LOSS(ratio=ratio, cap=cap))

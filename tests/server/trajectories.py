@@ -74,6 +74,8 @@ class Push(NamedTuple):
     delta: the predicted change of the loss from the snapshot to now.
     typical_loss: exp of the average log loss, this push included.
     step_size: root mean square of the latest step of all weights.
+    loss: what the worker reported.
+    window: T, this push included.
   """
 
   g: np.ndarray
@@ -83,6 +85,8 @@ class Push(NamedTuple):
   delta: float
   typical_loss: float
   step_size: float
+  loss: float
+  window: float
 
 
 class Case(NamedTuple):
@@ -178,13 +182,16 @@ def gap_aware(push: Push) -> np.ndarray:
 
 
 def lc_asgd(
-  ratio: float | None = None, cap: bool = True, brake: float = 5.0
+  ratio: float | None = None,
+  cap: bool = True,
+  brake: float = 5.0,
+  window: bool = True,
 ) -> Callable[[Push], np.ndarray]:
-  """g bent by D d until the predicted loss fits, capped, braked."""
+  """g bent by D d until the predicted loss fits; capped, braked, scaled."""
 
   def update(push):
     g, d = push.g, push.d
-    D = g * g / np.sqrt(push.ms + 1e-7)
+    D = push.ms + 1e-7
     u = g
     if g @ d < 0:
       r = ratio
@@ -194,9 +201,39 @@ def lc_asgd(
     if cap and np.linalg.norm(u) > np.linalg.norm(g):
       u = u * np.linalg.norm(g) / np.linalg.norm(u)
     rise = max(push.delta, 0) / (push.typical_loss + 1e-3)
-    return u / (1 + brake * rise)
+    u = u / (1 + brake * rise)
+    if window:
+      u = u * push.window / NUM_WORKERS
+      u = u * min(1, (push.loss + 1e-3) / (abs(g @ d) + 1e-20))
+    return u
 
   return update
+
+
+class Window:
+  """T of M workers, by the equations."""
+
+  def __init__(self) -> None:
+    self.log_size = self.promise = self.loss = self.change = 0.0
+    self.pushes, self.gave_way = 0, False
+
+  def after(self, promise: float, loss: float, change: float) -> float:
+    """Takes in abs(g.d), l and Delta of a push; returns T."""
+    m = NUM_WORKERS
+    step = max(min(2 / m, 1), 1 / (self.pushes + 1))
+    self.promise += step * (promise - self.promise)
+    self.loss += step * (loss - self.loss)
+    self.change += min(1 / m, 1) * (change - self.change)
+    scale = self.loss + 1e-3
+    share = np.clip(4 * np.sqrt(max(-self.change, 0) / scale), 0.2, 1)
+    room = np.clip(np.log(share * scale / (self.promise + 1e-20)), -1, 1)
+    if room < 0 and self.pushes > m:
+      self.gave_way = True
+    self.pushes += 1
+    rate = (0.25 if self.gave_way else 1) if room > 0 else 2
+    self.log_size += np.log(2) / m * rate * room
+    self.log_size = np.clip(self.log_size, 0, np.log(m))
+    return np.exp(self.log_size)
 
 
 def simulate(
@@ -214,6 +251,7 @@ def simulate(
   velocity = np.zeros_like(w)
   ms = np.zeros_like(w)
   average, pace = 0.0, min(0.2, 1 / (NUM_WORKERS / 2 + 4))
+  window = Window()
   snapshots, pulled = {}, {}
   steps = []
   for action, m in events:
@@ -230,7 +268,10 @@ def simulate(
       tau = t - pulled[m]
       d = w - snapshots[m]
       step_size = np.sqrt(np.mean(velocity**2))
-      u = update(Push(g, d, tau, ms, delta, np.exp(average), step_size))
+      size = window.after(abs(g @ d), reported, delta)
+      u = update(
+        Push(g, d, tau, ms, delta, np.exp(average), step_size, reported, size)
+      )
       velocity = momentum * velocity - learning_rate * u
       w = w + velocity
       steps.append(Step(m, tau, reported, w.copy()))
@@ -272,20 +313,26 @@ _RULES = (
   ("dc_asgd_a", compensation.DelayCompensatedAdaptive(), dc_asgd_a(2.0), None),
   (
     "lc_asgd_ratio_0",
-    compensation.LossCompensated(ratio=0.0),
-    lc_asgd(0.0),
+    compensation.LossCompensated(ratio=0.0, window=False),
+    lc_asgd(0.0, window=False),
     None,
   ),
   (
     "lc_asgd_ratio_half",
-    compensation.LossCompensated(ratio=0.5),
-    lc_asgd(0.5),
+    compensation.LossCompensated(ratio=0.5, window=False),
+    lc_asgd(0.5, window=False),
     None,
   ),
   (
     "lc_asgd_ratio_1",
-    compensation.LossCompensated(ratio=1.0),
-    lc_asgd(1.0),
+    compensation.LossCompensated(ratio=1.0, window=False),
+    lc_asgd(1.0, window=False),
+    None,
+  ),
+  (
+    "lc_asgd_ratio_0_window",
+    compensation.LossCompensated(ratio=0.0),
+    lc_asgd(0.0),
     None,
   ),
   ("lc_asgd_falling", compensation.LossCompensated(), lc_asgd(), FALLING),
@@ -299,14 +346,14 @@ CASES = tuple(
 ) + (
   Case(
     "lc_asgd_uncapped",
-    compensation.LossCompensated(cap=False, brake=0.0),
-    lc_asgd(cap=False, brake=0.0),
+    compensation.LossCompensated(cap=False, brake=0.0, window=False),
+    lc_asgd(cap=False, brake=0.0, window=False),
     0.0,
   ),
   Case(
     "lc_asgd_diverging",
-    compensation.LossCompensated(brake=0.5),
-    lc_asgd(brake=0.5),
+    compensation.LossCompensated(brake=0.5, window=False),
+    lc_asgd(brake=0.5, window=False),
     0.9,
     DIVERGING,
   ),

@@ -1,0 +1,157 @@
+"""The window: how many updates may be on their way at full strength.
+
+M workers have about M updates on their way to the server at any time, all of
+which were computed at old weights. Where a learning rate is right for one
+worker, M such updates can be too much: gradient descent with delay tau is
+stable only up to a learning rate of about pi / (2 tau + 1) / curvature. The
+window T scales every update by T / M, and T is controlled as TCP controls its
+congestion window: it starts at 1, doubles every M pushes at first, and gives
+way when it must.
+
+What it must give way to is known before the loss rises. The displacement
+d = w - w_m promised to change the loss by g.d, and no displacement can take
+away more than there is. How much it may promise lies between the loss, which
+is all there is, and the predicted change of the loss, which is what is being
+delivered: it is their geometric mean, times a factor, that is held.
+
+Source: this project's own; not in the paper's abstract.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+# Keeps logarithms and quotients finite.
+_TINY = 1e-20
+_LOSS_FLOOR = 1e-3
+
+# How much of the loss a displacement may promise: this times the geometric mean
+# of 1 and the share that is predicted to be delivered, within bounds.
+_ALLOWANCE = 4.0
+_LEAST_ALLOWED = 0.2
+_MOST_ALLOWED = 1.0
+
+# Doublings of the window per M pushes: before it first had to give way, after
+# that, and while it gives way. What is measured is about 2 M pushes old, and
+# faster growth would swing.
+_SLOW_START = 1.0
+_GROWTH = 0.25
+_RETREAT = 2.0
+
+# Averages over M / 2 pushes; that of the predicted change, over M.
+_PACE = 2.0
+_CHANGE_PACE = 1.0
+
+
+class Window(NamedTuple):
+  """What is remembered from push to push; each shape=(), float32.
+
+  Attributes:
+    log_size: log T.
+    promise: a moving average of |g.d|, in units of the loss.
+    loss: of the minibatches' losses.
+    change: of the predicted changes of the loss.
+    pushes: how many have been seen.
+    gave_way: 1 once the window has had to, else 0.
+  """
+
+  log_size: tf.Tensor
+  promise: tf.Tensor
+  loss: tf.Tensor
+  change: tf.Tensor
+  pushes: tf.Tensor
+  gave_way: tf.Tensor
+
+
+INITIAL = Window(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def read(signals: tf.Tensor) -> Window:
+  """Returns the window that a rule's signals begin with."""
+  return Window(*tf.unstack(signals[: len(INITIAL)]))
+
+
+def allowed_promise(loss: tf.Tensor, change: tf.Tensor) -> tf.Tensor:
+  """Returns pi l, the largest |g.d| that is allowed on average.
+
+      pi = clip(4 sqrt(max(-Delta, 0) / l), 0.2, 1)
+
+  Args:
+    loss: l, averaged, shape=().
+    change: Delta, averaged, shape=().
+  """
+  loss = loss + _LOSS_FLOOR
+  delivered = tf.maximum(-change, 0.0) / loss
+  share = tf.clip_by_value(
+    _ALLOWANCE * tf.sqrt(delivered), _LEAST_ALLOWED, _MOST_ALLOWED
+  )
+  return share * loss
+
+
+def window_update(
+  window: Window,
+  gd: tf.Tensor,
+  loss: tf.Tensor,
+  predicted_change: tf.Tensor,
+  num_workers: int,
+) -> Window:
+  """Returns the window after a push.
+
+      x     = clip(log(allowed promise / average promise), -1, 1)
+      log T <- clip(log T + log(2) / M rate x, 0, log M)
+
+  with a rate of 1 before the first x < 0, then 1/4 where x > 0, and 2 where
+  x < 0.
+
+  Args:
+    window: before the push.
+    gd: g.d of this push, shape=().
+    loss: l of this push, shape=().
+    predicted_change: Delta of this push, shape=().
+    num_workers: M.
+  """
+  # A loss that is not finite says nothing, and must not stay in the average.
+  loss = tf.where(tf.math.is_finite(loss), loss, window.loss)
+  pushes = window.pushes + 1.0
+  step = tf.maximum(min(_PACE / num_workers, 1.0), 1.0 / pushes)
+  promise = window.promise + step * (tf.abs(gd) - window.promise)
+  average_loss = window.loss + step * (loss - window.loss)
+  change = window.change + min(_CHANGE_PACE / num_workers, 1.0) * (
+    predicted_change - window.change
+  )
+  room = tf.math.log(allowed_promise(average_loss, change) / (promise + _TINY))
+  room = tf.clip_by_value(room, -1.0, 1.0)
+  # In the first round everybody pulled the same weights at the same time.
+  gives_way = (room < 0.0) & (window.pushes > num_workers)
+  gave_way = tf.maximum(window.gave_way, tf.cast(gives_way, tf.float32))
+  growth = tf.where(gave_way > 0.0, _GROWTH, _SLOW_START)
+  rate = tf.where(room > 0.0, growth, _RETREAT)
+  log_size = window.log_size + tf.math.log(2.0) / num_workers * rate * room
+  return Window(
+    tf.clip_by_value(log_size, 0.0, tf.math.log(float(num_workers))),
+    promise,
+    average_loss,
+    change,
+    pushes,
+    gave_way,
+  )
+
+
+def gain(
+  window: Window, gd: tf.Tensor, loss: tf.Tensor, num_workers: int
+) -> tf.Tensor:
+  """Returns T / M min(1, l / |g.d|), in (0, 1], shape=().
+
+  The second factor is this push's own: its linear model of the loss says
+  l + g.d at the server's weights, and a loss is not negative.
+
+  Args:
+    window: after the push.
+    gd: g.d of this push, shape=().
+    loss: l of this push, shape=().
+    num_workers: M.
+  """
+  share = tf.exp(window.log_size) / num_workers
+  bound = (loss + _LOSS_FLOOR) / (tf.abs(gd) + _TINY)
+  bound = tf.where(tf.math.is_finite(loss), bound, 1.0)
+  return share * tf.minimum(1.0, bound)

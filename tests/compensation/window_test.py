@@ -1,0 +1,139 @@
+"""Tests for the window of updates on their way."""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest, parameterized
+
+from lc_asgd_tf import compensation
+from lc_asgd_tf.compensation import loss_compensated, window
+
+
+def _window(**fields):
+  return window.Window(
+    *(tf.constant(v, tf.float32) for v in window.INITIAL._replace(**fields))
+  )
+
+
+def _after(before, gd=-0.1, loss=1.0, change=0.0, num_workers=8):
+  return window.window_update(
+    before, *(tf.constant(v) for v in (gd, loss, change)), num_workers
+  )
+
+
+# As after 100 pushes that promised a tenth of a loss of 1.
+_SETTLED = {"pushes": 100.0, "promise": 0.1, "loss": 1.0}
+
+
+class WindowTest(parameterized.TestCase):
+  @parameterized.parameters(
+    # (l, Delta, allowed): a fifth at least; 4 sqrt(0.01); all at most.
+    (0.999, 0.0, 0.2),
+    (0.999, 0.5, 0.2),
+    (0.999, -0.0001, 0.2),
+    (0.999, -0.01, 0.4),
+    (1.999, -0.02, 0.8),
+    (0.999, -0.5, 1.0),
+  )
+  def test_allowed_promise(self, loss, change, expected):
+    allowed = window.allowed_promise(tf.constant(loss), tf.constant(change))
+    np.testing.assert_allclose(allowed, expected, rtol=1e-4)
+
+  @parameterized.parameters(
+    # (before, fields, doublings x 8): slow start, growth after it, retreat.
+    ({}, {"gd": -0.01}, 1.0),
+    ({"gave_way": 1.0}, {"gd": -0.01}, 0.25),
+    ({}, {"gd": -9.0}, -2.0),
+    ({"gave_way": 1.0}, {"gd": 9.0}, -2.0),
+  )
+  def test_grows_and_gives_way(self, before, push, doublings):
+    before = _window(**(_SETTLED | {"log_size": 1.0, "promise": 0.0} | before))
+    after = _after(before, **push)
+    expected = 1.0 + doublings * math.log(2) / 8
+    np.testing.assert_allclose(after.log_size, expected, rtol=1e-6)
+
+  def test_room_is_a_logarithm(self):
+    # The average promise becomes 0.1 + (0.38 - 0.1) / 4 = 0.17.
+    after = _after(_window(**_SETTLED, log_size=1.0), gd=0.38)
+    np.testing.assert_allclose(after.promise, 0.17, rtol=1e-6)
+    expected = 1 + math.log(2) / 8 * math.log(0.2 * 1.001 / 0.17)
+    np.testing.assert_allclose(after.log_size, expected, rtol=1e-6)
+
+  @parameterized.parameters((0.0, -9.0, 0.0), (math.log(8), 0.0, math.log(8)))
+  def test_stays_between_one_and_all(self, log_size, gd, expected):
+    before = _window(**(_SETTLED | {"promise": 0.0}), log_size=log_size)
+    after = _after(before, gd=gd)
+    np.testing.assert_allclose(after.log_size, expected, atol=1e-6)
+
+  def test_is_not_taken_aback_by_the_first_round(self):
+    self.assertEqual(float(_after(_window(pushes=8.0), gd=-9.0).gave_way), 0)
+    self.assertEqual(float(_after(_window(pushes=9.0), gd=-9.0).gave_way), 1)
+
+  def test_averages_begin_with_the_mean(self):
+    state = _window()
+    for gd, loss in ((-0.5, 2.0), (0.25, 1.0), (-0.75, 3.0)):
+      state = _after(state, gd=gd, loss=loss)
+    np.testing.assert_allclose(state.promise, 0.5, rtol=1e-6)
+    np.testing.assert_allclose(state.loss, 2.0, rtol=1e-6)
+
+  @parameterized.parameters(
+    # (T, g.d, l, gain of 8 workers).
+    (1.0, 0.0, 1.0, 0.125),
+    (4.0, -0.5, 1.0, 0.5),
+    (8.0, -1.998, 0.998, 0.5),
+    (8.0, 1.998, 0.998, 0.5),
+    (8.0, -0.5, 0.0, 0.002),
+  )
+  def test_gain(self, size, gd, loss, expected):
+    actual = window.gain(
+      _window(log_size=math.log(size)), tf.constant(gd), tf.constant(loss), 8
+    )
+    np.testing.assert_allclose(actual, expected, rtol=1e-2)
+
+  @parameterized.parameters(math.nan, math.inf)
+  def test_a_loss_that_is_not_finite_says_nothing(self, loss):
+    after = _after(_window(**_SETTLED), loss=loss)
+    self.assertEqual(float(after.loss), 1.0)
+    state = _window(log_size=math.log(4.0))
+    actual = window.gain(state, tf.constant(-9.0), tf.constant(loss), 8)
+    np.testing.assert_allclose(actual, 0.5, rtol=1e-6)
+
+  def test_one_worker_has_no_window(self):
+    state = _window()
+    for _ in range(5):
+      state = _after(state, gd=0.0, num_workers=1)
+    actual = window.gain(state, tf.constant(0.0), tf.constant(1.0), 1)
+    self.assertEqual(float(actual), 1.0)
+
+  def test_rule_scales_by_the_gain_of_this_very_push(self):
+    rule = compensation.LossCompensated(ratio=1.0, brake=0.0)
+    g, d, moment = (tf.constant([v]) for v in (1.0, -0.5, 1.0))
+    sums = rule.measure(g, d, moment)
+    arrival = compensation.Arrival(
+      staleness=tf.constant(3.0),
+      loss=tf.constant(2.0),
+      predicted_change=tf.constant(0.0),
+      typical_loss=tf.constant(2.0),
+      num_workers=4,
+      signals=tf.constant(rule.initial_signals),
+    )
+    arrival = arrival._replace(signals=rule.observe(sums, arrival))
+    state = window.read(arrival.signals)
+    self.assertEqual(float(state.promise), 0.5)
+    u = rule.compensate(g, d, moment, rule.coefficients(sums, arrival))
+    # 0.2 x 2.001 allowed, 0.5 promised: smaller than 1, where it stays.
+    np.testing.assert_allclose(u, [0.25], rtol=1e-6)
+
+  def test_signals_are_the_window(self):
+    self.assertLen(
+      compensation.LossCompensated().initial_signals, len(window.INITIAL)
+    )
+    self.assertEqual(
+      compensation.LossCompensated(window=False).initial_signals, ()
+    )
+    self.assertEqual(loss_compensated.Sums._fields[0], "gd")
+
+
+if __name__ == "__main__":
+  absltest.main()
