@@ -1,0 +1,112 @@
+"""Rules and controls by name, as a comparison runs them."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from lc_asgd_tf import compensation, errors
+from lc_asgd_tf.comparison import cell as cell_lib
+from lc_asgd_tf.comparison import controls
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+  """How a name becomes an optimizer.
+
+  Attributes:
+    compensation: takes the momentum, returns the rule.
+    loss_predictor: name of a loss predictor.
+    oracle: whether the rule sees the true change of the loss.
+    has_momentum: whether the rule has the momentum, and SGD none.
+  """
+
+  compensation: Callable[[float], compensation.Compensation]
+  loss_predictor: str = "lstm"
+  oracle: bool = False
+  has_momentum: bool = False
+
+
+def _fixed(factory, **arguments):
+  return lambda momentum: factory(**arguments)
+
+
+def _lc(predictor="lstm", oracle=False, **arguments):
+  return Rule(
+    _fixed(compensation.LossCompensated, **arguments), predictor, oracle
+  )
+
+
+RULES: dict[str, Rule] = {
+  "ssgd": Rule(_fixed(compensation.Synchronous)),
+  "asgd": Rule(_fixed(compensation.Uncompensated)),
+  "staleness_aware": Rule(_fixed(compensation.StalenessAware)),
+  "gap_aware": Rule(_fixed(compensation.GapAware)),
+  "dana": Rule(compensation.LookAhead, has_momentum=True),
+  "dc_asgd_c": Rule(_fixed(compensation.DelayCompensatedConstant)),
+  "dc_asgd": Rule(_fixed(compensation.DelayCompensatedAdaptive)),
+  "lc_asgd": _lc(),
+}
+"""The rules of `lc_asgd_tf`; dc_asgd is the adaptive form."""
+
+CONTROLS: dict[str, Rule] = {
+  "lc_asgd_holt": _lc("holt"),
+  "lc_asgd_persistence": _lc("persistence"),
+  "lc_asgd_oracle": _lc("holt", oracle=True),
+  "lc_asgd_r0": _lc(ratio=0.0),
+  "lc_asgd_r0.5": _lc(ratio=0.5),
+  "lc_asgd_r1": _lc(ratio=1.0),
+  "lc_asgd_no_cap": _lc(cap=False),
+  "lc_asgd_no_brake": _lc(brake=0.0),
+  "lc_asgd_no_window": _lc(window=False),
+  "lc_asgd_single_draw": Rule(_fixed(controls.SingleDrawMetric)),
+  "lc_asgd_first": Rule(_fixed(controls.SingleDrawMetric, window=False)),
+  "lc_asgd_shuffled": Rule(_fixed(controls.ShuffledRatio)),
+  "loss_scaled": Rule(_fixed(controls.LossScaled)),
+} | {
+  f"dc_asgd_cap_{strength}": Rule(
+    _fixed(controls.CappedDelayCompensated, lambda_0=float(strength))
+  )
+  for strength in (2, 8, 30, 100)
+}
+"""What the rules must be better than, and what they are made of."""
+
+SEQUENTIAL = {cell_lib.SEQUENTIAL: Rule(_fixed(compensation.Uncompensated))}
+
+
+_USERS: dict[str, Rule] = {}
+
+
+def register(name: str, rule: Rule) -> None:
+  """Makes a rule of the user's own known to comparisons by name.
+
+  Call it in a module that `lc-asgd-compare --import` names, for every process
+  of the comparison needs to know the rule.
+
+  Raises:
+    ValueError: if there is such a rule already.
+  """
+  if name in RULES | CONTROLS | SEQUENTIAL:
+    raise ValueError(f"There is a rule {name!r} already; use another name.")
+  _USERS[name] = rule
+
+
+def known() -> dict[str, Rule]:
+  """Returns all rules by name: ours, the controls and the user's."""
+  return SEQUENTIAL | RULES | CONTROLS | _USERS
+
+
+def expand(names: Sequence[str]) -> list[str]:
+  """Returns rules by name, with `all` and `controls` spelled out.
+
+  Raises:
+    UserError: if there is no such rule.
+  """
+  groups = {"all": list(RULES), "controls": list(CONTROLS)}
+  expanded = []
+  for name in names:
+    if name not in groups and name not in known():
+      raise errors.UserError(
+        f"there is no rule {name!r}: use all, controls, or some of "
+        f"{', '.join(known())}."
+      )
+    expanded += groups.get(name, [name])
+  return list(dict.fromkeys(expanded))

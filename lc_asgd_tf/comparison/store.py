@@ -1,0 +1,105 @@
+"""Where results are kept: one JSON object per line, one line per cell."""
+
+import dataclasses
+import json
+import os
+import pathlib
+
+from lc_asgd_tf import errors
+from lc_asgd_tf.comparison import cell as cell_lib
+
+FILE_NAME = "results.jsonl"
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(cell_lib.Cell))
+
+
+class Store:
+  """Results of a comparison, on disk as soon as they are there.
+
+  Args:
+    directory: where `results.jsonl` is, or is to be; created if missing.
+
+  Raises:
+    UserError: if the directory cannot be used, or the file in it is malformed.
+  """
+
+  def __init__(self, directory: str | os.PathLike[str]) -> None:
+    self.path = pathlib.Path(directory) / FILE_NAME
+    try:
+      self.path.parent.mkdir(parents=True, exist_ok=True)
+      self._records = read(self.path) if self.path.exists() else []
+      _drop_half_written_line(self.path)
+    except OSError as error:
+      raise errors.UserError(
+        f"cannot keep results in {directory}: {error.strerror}."
+      ) from error
+
+  @property
+  def records(self) -> list[dict[str, object]]:
+    """All records so far."""
+    return list(self._records)
+
+  def missing(self, cells: list[cell_lib.Cell]) -> list[cell_lib.Cell]:
+    """Returns those of the cells that have no result yet, each once."""
+    known = {cell_of(record) for record in self._records}
+    return [cell for cell in dict.fromkeys(cells) if cell not in known]
+
+  def select(self, cells: list[cell_lib.Cell]) -> list[dict[str, object]]:
+    """Returns the records of these cells, in the order of the cells."""
+    known = {cell_of(record): record for record in self._records}
+    return [known[cell] for cell in dict.fromkeys(cells) if cell in known]
+
+  def add(self, cell: cell_lib.Cell, result: dict[str, object]) -> None:
+    """Writes one result; it is on disk when the call returns."""
+    record = dataclasses.asdict(cell) | result
+    line = json.dumps(record, allow_nan=False) + "\n"
+    with open(self.path, "a", encoding="utf-8") as file:
+      file.write(line)
+      file.flush()
+      os.fsync(file.fileno())
+    self._records.append(record)
+
+
+def cell_of(record: dict[str, object]) -> cell_lib.Cell:
+  """Returns the cell that a record is of."""
+  return cell_lib.Cell(**{name: record[name] for name in _FIELDS})
+
+
+def read(path: str | os.PathLike[str]) -> list[dict[str, object]]:
+  """Returns the records of a file, or of the `results.jsonl` in a directory.
+
+  A last line without its end, as a killed run leaves it, is not read.
+
+  Raises:
+    UserError: if there is no such file, or a line is no result.
+  """
+  path = pathlib.Path(path)
+  if path.is_dir():
+    path /= FILE_NAME
+  try:
+    text = path.read_text(encoding="utf-8")
+  except (OSError, UnicodeDecodeError) as error:
+    reason = getattr(error, "strerror", None) or "it is no text"
+    raise errors.UserError(
+      f"cannot read results from {path}: {reason}."
+    ) from error
+  records = []
+  for number, line in enumerate(text.split("\n")[:-1], start=1):
+    try:
+      record = json.loads(line)
+      cell_of(record)
+    except (ValueError, TypeError, KeyError) as error:
+      raise errors.UserError(
+        f"{path}, line {number}, is no result of lc-asgd-compare."
+      ) from error
+    records.append(record)
+  return records
+
+
+def _drop_half_written_line(path: pathlib.Path) -> None:
+  """Ends the file after its last whole line, so that it can be added to."""
+  if not path.exists():
+    return
+  whole = path.read_bytes().rfind(b"\n") + 1
+  if whole < path.stat().st_size:
+    os.truncate(path, whole)

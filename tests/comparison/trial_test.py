@@ -1,0 +1,155 @@
+"""Tests for runs that share a compiled train step."""
+
+import dataclasses
+import functools
+
+import keras
+import numpy as np
+from absl.testing import absltest, parameterized
+
+import lc_asgd_tf
+from lc_asgd_tf import datasets, delays, models
+from lc_asgd_tf.comparison import cell as cell_lib
+from lc_asgd_tf.comparison import rules, trial
+
+# 285 training examples: 17 pushes make an epoch, and 34 no round of 3 workers.
+_CELL = cell_lib.Cell(
+  dataset="breast_cancer",
+  model="mlp",
+  rule="asgd",
+  num_workers=3,
+  delays="heterogeneous",
+  inner_optimizer="sgd",
+  learning_rate=0.05,
+  momentum=0.9,
+  batch_size=16,
+  epochs=2,
+  seed=1,
+)
+_STEPS = 17
+
+_OPTIMIZERS = {
+  "asgd": lc_asgd_tf.ASGD,
+  "dc_asgd": lc_asgd_tf.DCASGD,
+  "lc_asgd": lc_asgd_tf.LCASGD,
+  "dana": lc_asgd_tf.DANA,
+}
+
+
+def _with_noise(input_shape, num_classes):
+  """A network whose layers have state beside their weights."""
+  inputs = keras.Input(input_shape)
+  x = keras.layers.Dense(8, activation="relu")(inputs)
+  x = keras.layers.BatchNormalization(momentum=0.9)(x)
+  x = keras.layers.Dropout(0.5)(x)
+  return keras.Model(inputs, keras.layers.Dense(num_classes)(x))
+
+
+def setUpModule():
+  models.register("with_noise", _with_noise)
+
+
+class _Runs:
+  """Runs cells in one program, and keeps what there is afterwards."""
+
+  def __init__(self, cell, **arguments):
+    self._program = trial.Program(cell, rules.known(), **arguments)
+
+  def __call__(self, cell):
+    """Returns the result, and all state as a list of arrays."""
+    result = self._program.run(cell)
+    del result["seconds"]
+    model = self._program._model
+    return result, [
+      *model.get_weights(),
+      *(variable.numpy() for variable in model.optimizer.variables),
+    ]
+
+
+@functools.cache
+def _first_run(rule):
+  """Returns a new program, and the outcome of the cell, its first."""
+  cell = dataclasses.replace(_CELL, rule=rule)
+  runs = _Runs(cell)
+  return cell, runs, runs(cell)
+
+
+class ProgramTest(parameterized.TestCase):
+  def assert_same(self, one, other):
+    """Checks that two outcomes agree to the last bit."""
+    self.assertEqual(one[0], other[0])
+    for a, b in zip(one[1], other[1], strict=True):
+      np.testing.assert_array_equal(a, b)
+
+  @parameterized.parameters(*_OPTIMIZERS, "ssgd")
+  def test_nothing_leaks_into_the_next_run(self, rule):
+    cell, runs, first = _first_run(rule)
+    other = runs(
+      dataclasses.replace(
+        cell, learning_rate=0.01, seed=2, delays="heavy_tailed", epochs=3
+      )
+    )
+    self.assertNotEqual(other[0]["test_loss"], first[0]["test_loss"])
+    diverged, state = runs(dataclasses.replace(cell, learning_rate=1e30))
+    self.assertTrue(diverged["failed"])
+    if rule != "lc_asgd":  # Which rejects what is not finite.
+      self.assertFalse(np.all(np.isfinite(state[0])))
+    self.assert_same(runs(cell), first)
+
+  @parameterized.parameters(*_OPTIMIZERS)
+  def test_is_what_a_user_gets(self, rule):
+    """The public optimizer in plain compile and fit, to the bit.
+
+    If XLA compiles both; else there are roundings between them.
+    """
+    cell, _, (result, state) = _first_run(rule)
+    dataset = datasets.load("breast_cancer")
+    keras.utils.set_random_seed(cell.seed)
+    model = models.create("mlp", (30,), 2)
+    model.compile(
+      optimizer=_OPTIMIZERS[rule](
+        0.05,
+        momentum=0.9,
+        num_workers=3,
+        delays=delays.Heterogeneous(seed=cell.seed),
+      ),
+      loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+      metrics=["accuracy"],
+      jit_compile=True,  # By default so on GPUs only; here always.
+    )
+    history = model.fit(
+      dataset.train(16, seed=cell.seed),
+      epochs=2,
+      steps_per_epoch=_STEPS,
+      verbose=0,
+      callbacks=[lc_asgd_tf.callbacks.ServerWeights()],
+    ).history
+    for value, expected in zip(model.get_weights(), state, strict=False):
+      np.testing.assert_array_equal(expected, value)
+    for name in ("loss", "virtual_time", "pushes", "staleness_mean"):
+      self.assertEqual(
+        [epoch[name] for epoch in result["history"]], history[name]
+      )
+    scores = model.evaluate(dataset.test(256), return_dict=True, verbose=0)
+    self.assertEqual(result["test_loss"], scores["loss"])
+    self.assertEqual(result["test_error"], 1 - scores["accuracy"])
+    self.assertFalse(result["failed"])
+
+  def test_seed_and_delays_matter(self):
+    cell, runs, first = _first_run("asgd")
+    for change in ({"seed": 2}, {"delays": "constant"}, {"epochs": 1}):
+      other = runs(dataclasses.replace(cell, **change))
+      self.assertNotEqual(other[0]["test_loss"], first[0]["test_loss"], change)
+
+  @parameterized.parameters("async", "plain")
+  def test_layers_with_state_leak_nothing_either(self, batch_norm):
+    """Moving statistics, each worker's own of them, and dropout's seeds."""
+    cell = dataclasses.replace(_CELL, model="with_noise", batch_norm=batch_norm)
+    runs = _Runs(cell)
+    first = runs(cell)
+    runs(dataclasses.replace(cell, seed=2))
+    self.assert_same(runs(cell), first)
+
+
+if __name__ == "__main__":
+  absltest.main()
