@@ -1,0 +1,54 @@
+"""Flags of what a report is about and where it goes."""
+
+import dataclasses
+
+from absl import flags
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportOptions:
+  """What the flags of this group say.
+
+  Attributes:
+    results: a results.jsonl, or the directory that has one.
+    output_dir: where the report goes; None for where the results are.
+    target_error: the test error to which the time is measured, a fraction;
+      None for one that follows from the sequential runs.
+  """
+
+  results: str
+  output_dir: str | None
+  target_error: float | None
+
+
+def define() -> None:
+  """Registers the flags of this group."""
+  flags.DEFINE_string(
+    "results",
+    None,
+    "The results of lc-asgd-compare: results.jsonl or the directory with it.",
+    required=True,
+  )
+  flags.DEFINE_string(
+    "output_dir",
+    None,
+    "Directory for report.md and its plots; by default that of the results.",
+  )
+  flags.DEFINE_float(
+    "target_error",
+    None,
+    "Test error, a fraction, to which virtual time is measured; by default the "
+    "mean of the sequential runs plus 0.05.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+  )
+
+
+def read() -> ReportOptions:
+  """Returns the parsed flags of this group."""
+  values = flags.FLAGS
+  return ReportOptions(
+    results=values.results,
+    output_dir=values.output_dir,
+    target_error=values.target_error,
+  )

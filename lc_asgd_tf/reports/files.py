@@ -1,0 +1,21 @@
+"""Files that are whole or not there."""
+
+import os
+import pathlib
+from collections.abc import Callable
+
+
+def write(
+  path: str | os.PathLike[str], writer: Callable[[str], object]
+) -> None:
+  """Replaces a file by what the writer leaves at the path it is called with.
+
+  Whoever reads the file finds the old or the new one, never a part.
+  """
+  path = pathlib.Path(path)
+  partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+  try:
+    writer(os.fspath(partial))
+    os.replace(partial, path)
+  finally:
+    partial.unlink(missing_ok=True)

@@ -1,0 +1,146 @@
+"""Tables in Markdown, of the runs of one setting at chosen learning rates."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from lc_asgd_tf.reports import rules, statistics
+from lc_asgd_tf.reports.record import SEQUENTIAL, Record
+
+_Cells = dict[tuple[str, int], list[Record]]
+
+
+def error_table(records: Sequence[Record]) -> str:
+  """Returns test errors by rule and number of workers."""
+  cells = statistics.cells(records)
+  best = {}
+  for (rule, workers), runs in cells.items():
+    if rule != SEQUENTIAL:
+      mean = round(statistics.errors(runs).mean, 2)
+      best[workers] = min(mean, best.get(workers, math.inf))
+
+  def entry(rule, workers, runs):
+    errors = statistics.errors(runs)
+    text = f"{errors.mean:.2f}"
+    if not math.isnan(errors.deviation):
+      text += f" ± {errors.deviation:.2f}"
+    if rule != SEQUENTIAL and round(errors.mean, 2) == best[workers]:
+      text = f"**{text}**"
+    return f"{text} ({errors.failed})" if errors.failed else text
+
+  return _table(cells, entry)
+
+
+def learning_rate_table(records: Sequence[Record]) -> str:
+  """Returns the chosen learning rates by rule and number of workers."""
+  return _table(
+    statistics.cells(records),
+    lambda rule, workers, runs: f"{runs[0]['learning_rate']:g}",
+  )
+
+
+def time_table(records: Sequence[Record], target_error: float) -> str:
+  """Returns the mean virtual time to a test error, `-` if not all get there.
+
+  Args:
+    records: the runs.
+    target_error: a fraction.
+  """
+
+  def entry(rule, workers, runs):
+    time = statistics.mean_time_to_target(runs, target_error)
+    if time is None:
+      return "-"
+    return f"{time:.0f}" if time >= 100 else f"{time:.3g}"
+
+  return _table(statistics.cells(records), entry)
+
+
+def prediction_table(records: Sequence[Record], what: str) -> str | None:
+  """Returns the error of a prediction beside that of persistence.
+
+  Args:
+    records: the runs.
+    what: `change` of the loss, or `step` for the staleness.
+
+  Returns:
+    None if no run was judged.
+  """
+  names = f"{what}_mae", f"{what}_mae_persistence"
+  judged = [
+    record
+    for record in records
+    if all(record.get(name) is not None for name in names)
+  ]
+
+  def entry(rule, workers, runs):
+    means = (sum(run[name] for run in runs) / len(runs) for name in names)
+    return " / ".join(f"{mean:.3g}" for mean in means)
+
+  return _table(statistics.cells(judged), entry) if judged else None
+
+
+def paired_table(
+  records: Sequence[Record],
+  rule: str = "lc_asgd",
+  others: Iterable[str] | None = None,
+) -> str | None:
+  """Returns how the errors of one rule differ from those of others.
+
+  Args:
+    records: the runs.
+    rule: the rule.
+    others: the others, None for all but sequential runs.
+
+  Returns:
+    None if there is nothing to compare the rule with.
+  """
+  if others is None:
+    others = {record["rule"] for record in records} - {SEQUENTIAL, rule}
+  others = set(others)
+  cells = {}
+  for (name, workers), runs in statistics.cells(records).items():
+    counterpart = [
+      record
+      for record in records
+      if record["rule"] == rule and record["num_workers"] == workers
+    ]
+    if name in others and counterpart:
+      cells[name, workers] = runs + counterpart
+
+  def entry(name, workers, runs):
+    # Each is at its own learning rate, which may not be the same.
+    difference = statistics.paired(
+      runs, rule, name, same=("num_workers", "seed")
+    )
+    return "" if difference is None else _difference(difference)
+
+  return _table(cells, entry) if cells else None
+
+
+def _difference(difference: statistics.Difference) -> str:
+  # + 0.0 makes 0 of -0.
+  text = f"{round(difference.mean, 2) + 0.0:+.2f}"
+  if not math.isnan(difference.standard_error):
+    text += f" ± {difference.standard_error:.2f}"
+  if math.isnan(difference.p_value):
+    return text
+  if difference.p_value < 0.001:
+    return f"{text}, p < 0.001"
+  return f"{text}, p = {difference.p_value:.2g}"
+
+
+def _table(
+  cells: _Cells, entry: Callable[[str, int, list[Record]], str]
+) -> str:
+  """Returns a table of rules by numbers of workers; no cell, no entry."""
+  columns = sorted({workers for _, workers in cells})
+  lines = [
+    ["workers", *map(str, columns)],
+    ["---", *("---:" for _ in columns)],
+  ]
+  for rule in rules.ordered(rule for rule, _ in cells):
+    lines.append([rule])
+    for workers in columns:
+      runs = cells.get((rule, workers))
+      lines[-1].append(entry(rule, workers, runs) if runs else "")
+  return "\n".join(f"| {' | '.join(line)} |" for line in lines)
