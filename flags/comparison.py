@@ -37,7 +37,7 @@ class ComparisonOptions:
 
 
 # What a preset may set; each of them is a flag whose default is the preset's.
-_VARIED = (
+VARIED = (
   "dataset",
   "model",
   "rules",
@@ -166,7 +166,7 @@ def read() -> ComparisonOptions:
   values = flags.FLAGS
   given = {
     name: values[name].value
-    for name in _VARIED
+    for name in VARIED
     if values[name].value is not None
   }
   return ComparisonOptions(

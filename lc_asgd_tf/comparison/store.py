@@ -27,8 +27,9 @@ class Store:
     self.path = pathlib.Path(directory) / FILE_NAME
     try:
       self.path.parent.mkdir(parents=True, exist_ok=True)
-      self._records = read(self.path) if self.path.exists() else []
+      self.path.touch()
       _drop_half_written_line(self.path)
+      self._records = read(self.path)
     except OSError as error:
       raise errors.UserError(
         f"cannot keep results in {directory}: {error.strerror}."
@@ -52,6 +53,7 @@ class Store:
   def add(self, cell: cell_lib.Cell, result: dict[str, object]) -> None:
     """Writes one result; it is on disk when the call returns."""
     record = dataclasses.asdict(cell) | result
+    # Worked out before the file is opened: it gets a whole line or none.
     line = json.dumps(record, allow_nan=False) + "\n"
     with open(self.path, "a", encoding="utf-8") as file:
       file.write(line)
@@ -98,8 +100,6 @@ def read(path: str | os.PathLike[str]) -> list[dict[str, object]]:
 
 def _drop_half_written_line(path: pathlib.Path) -> None:
   """Ends the file after its last whole line, so that it can be added to."""
-  if not path.exists():
-    return
   whole = path.read_bytes().rfind(b"\n") + 1
   if whole < path.stat().st_size:
     os.truncate(path, whole)

@@ -9,8 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import lc_asgd_tf
-from lc_asgd_tf import callbacks, datasets, delays, errors, models
+from lc_asgd_tf import callbacks, datasets, delays, errors, models, optimizers
 from lc_asgd_tf.comparison import cell as cell_lib
 from lc_asgd_tf.comparison import oracle, rules
 from lc_asgd_tf.predictors import forecast as forecast_lib
@@ -47,7 +46,7 @@ def make_delays(name: str, seed: int) -> delays.Delays | None:
 
 def make_optimizer(
   cell: cell_lib.Cell, rule: rules.Rule
-) -> lc_asgd_tf.AsyncOptimizer:
+) -> optimizers.AsyncOptimizer:
   """Returns the optimizer of a cell."""
   inner = {
     "adam": keras.optimizers.Adam,
@@ -58,7 +57,7 @@ def make_optimizer(
   else:
     momentum = 0.0 if rule.has_momentum else cell.momentum
     inner = keras.optimizers.SGD(cell.learning_rate, momentum=momentum)
-  return lc_asgd_tf.AsyncOptimizer(
+  return optimizers.AsyncOptimizer(
     inner,
     rule.compensation(cell.momentum),
     loss_predictor=rule.loss_predictor,

@@ -1,0 +1,90 @@
+"""Tests for how results are kept."""
+
+import dataclasses
+import json
+import pathlib
+
+from absl.testing import absltest, parameterized
+
+from lc_asgd_tf import comparison, errors
+from lc_asgd_tf.comparison import store
+
+_CELL = comparison.Cell(
+  dataset="digits",
+  model="mlp",
+  rule="lc_asgd",
+  num_workers=8,
+  delays="heterogeneous",
+  inner_optimizer="sgd",
+  learning_rate=0.1,
+  momentum=0.9,
+  batch_size=16,
+  epochs=2,
+  seed=0,
+)
+_OTHER = dataclasses.replace(_CELL, seed=1)
+
+
+class StoreTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.directory = pathlib.Path(self.create_tempdir()) / "new" / "results"
+    self.path = self.directory / "results.jsonl"
+
+  def test_a_result_is_on_disk_at_once_and_found_again(self):
+    results = store.Store(self.directory)
+    self.assertEqual(results.missing([_CELL, _OTHER, _CELL]), [_CELL, _OTHER])
+    results.add(_CELL, {"test_error": 0.25})
+    (line,) = self.path.read_text().splitlines()
+    record = dataclasses.asdict(_CELL) | {"test_error": 0.25}
+    self.assertEqual(json.loads(line), record)
+    for again in (results, store.Store(self.directory)):
+      self.assertEqual(again.missing([_CELL, _OTHER]), [_OTHER])
+      self.assertEqual(again.select([_OTHER, _CELL]), [record])
+
+  def test_another_field_is_another_cell(self):
+    results = store.Store(self.directory)
+    results.add(_CELL, {})
+    for field in dataclasses.fields(comparison.Cell):
+      other = dataclasses.replace(_CELL, **{field.name: "other"})
+      self.assertEqual(results.missing([other]), [other], field.name)
+
+  def test_goes_on_after_half_a_line(self):
+    results = store.Store(self.directory)
+    results.add(_CELL, {"test_error": 0.25})
+    whole = self.path.read_text()
+    self.path.write_text(whole + whole[:40])
+    self.assertLen(store.read(self.directory), 1)
+    results = store.Store(self.directory)
+    results.add(_OTHER, {"test_error": 0.5})
+    self.assertEqual(
+      [record["test_error"] for record in store.read(self.path)], [0.25, 0.5]
+    )
+
+  def test_not_a_number_is_never_written(self):
+    results = store.Store(self.directory)
+    with self.assertRaises(ValueError):
+      results.add(_CELL, {"test_error": float("nan")})
+    self.assertEqual(store.read(self.directory), [])
+
+  @parameterized.parameters("{", "[]", "{}", '{"rule": "asgd"}', "")
+  def test_names_the_line_that_is_no_result(self, line):
+    store.Store(self.directory).add(_CELL, {})
+    with open(self.path, "a") as file:
+      file.write(line + "\n")
+    with self.assertRaisesRegex(errors.UserError, "results.jsonl, line 2, is"):
+      store.read(self.directory)
+
+  def test_says_that_there_are_no_results(self):
+    with self.assertRaisesRegex(errors.UserError, "No such file"):
+      store.read(self.directory)
+
+  def test_says_that_it_cannot_write(self):
+    self.directory.parent.mkdir()
+    self.directory.write_text("a file")
+    with self.assertRaisesRegex(errors.UserError, "cannot keep results in"):
+      store.Store(self.directory)
+
+
+if __name__ == "__main__":
+  absltest.main()
