@@ -28,10 +28,6 @@ _MAY_NOT_IMPORT = {
     "lc_asgd_tf.cluster",
     "lc_asgd_tf.parameter_server",
   ),
-  "lc_asgd_tf.comparison": (
-    "lc_asgd_tf.cluster",
-    "lc_asgd_tf.parameter_server",
-  ),
   "lc_asgd_tf.predictors": ("lc_asgd_tf.optimizers",),
   "lc_asgd_tf.server": ("lc_asgd_tf.optimizers",),
 }
