@@ -111,7 +111,7 @@ def window_update(
     num_workers: M.
   """
   # A loss that is not finite says nothing, and must not stay in the average.
-  loss = tf.where(tf.math.is_finite(loss), loss, window.loss)
+  loss = tf.where(tf.math.is_finite(loss), tf.maximum(loss, 0.0), window.loss)
   pushes = window.pushes + 1.0
   step = tf.maximum(min(_PACE / num_workers, 1.0), 1.0 / pushes)
   promise = window.promise + step * (tf.abs(gd) - window.promise)
@@ -143,7 +143,8 @@ def gain(
   """Returns T / M min(1, l / |g.d|), in (0, 1], shape=().
 
   The second factor is this push's own: its linear model of the loss says
-  l + g.d at the server's weights, and a loss is not negative.
+  l + g.d at the server's weights, and a loss is not negative. Where it is, the
+  factor is 1, and the window, to which it counts as zero, stays small.
 
   Args:
     window: after the push.
@@ -153,5 +154,7 @@ def gain(
   """
   share = tf.exp(window.log_size) / num_workers
   bound = (loss + _LOSS_FLOOR) / (tf.abs(gd) + _TINY)
-  bound = tf.where(tf.math.is_finite(loss), bound, 1.0)
+  # Nor does a loss below zero, of which nobody knows how far it can fall.
+  known = tf.math.is_finite(loss) & (loss >= 0.0)
+  bound = tf.where(known, bound, 1.0)
   return share * tf.minimum(1.0, bound)

@@ -99,6 +99,13 @@ class WindowTest(parameterized.TestCase):
     actual = window.gain(state, tf.constant(-9.0), tf.constant(loss), 8)
     np.testing.assert_allclose(actual, 0.5, rtol=1e-6)
 
+  def test_a_negative_loss_does_not_turn_updates_around(self):
+    after = _after(_window(**_SETTLED), loss=-3.0)
+    np.testing.assert_allclose(after.loss, 0.75, rtol=1e-6)
+    state = _window(log_size=math.log(4.0))
+    actual = window.gain(state, tf.constant(-9.0), tf.constant(-3.0), 8)
+    np.testing.assert_allclose(actual, 0.5, rtol=1e-6)
+
   def test_one_worker_has_no_window(self):
     state = _window()
     for _ in range(5):
