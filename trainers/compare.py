@@ -15,7 +15,6 @@ networks by lc_asgd_tf.models.register.
 import contextlib
 import functools
 import importlib
-import itertools
 import os
 import sys
 
@@ -49,14 +48,15 @@ def main(argv: list[str]) -> int:
     missing, run_cells, options.processes or os.cpu_count() or 1
   )
   progress = _Progress(total=len(cells), done=len(cells) - len(missing))
-  for cell, result in results:
-    store.add(cell, result)
-    progress.add()
-  progress.close()
+  with contextlib.closing(progress), contextlib.closing(results):
+    for cell, result in results:
+      store.add(cell, result)
+      progress.add()
   print(
     reports.write(
       store.select(cells), options.output_dir, options.target_error
     ),
+    end="",
     flush=True,
   )
   return 0
@@ -151,23 +151,22 @@ class _Progress:
   """Keras's progress bar, on standard error, with the time left."""
 
   def __init__(self, total: int, done: int) -> None:
-    self._total = total
-    self._done = itertools.count(done + 1)
     print(f"{total} runs, of which {done} are done already", file=sys.stderr)
+    self._added = 0
     self._bar = None
     if total > done:
       import keras
 
       self._bar = keras.utils.Progbar(total - done, unit_name="run")
-    self._first = done
 
   def add(self) -> None:
-    done = next(self._done)
+    self._added += 1
     with contextlib.redirect_stdout(sys.stderr):
-      self._bar.update(done - self._first)
+      self._bar.update(self._added)
 
   def close(self) -> None:
-    if self._bar is not None:
+    """Ends the line of the bar, if it has not ended it itself."""
+    if self._bar is not None and self._added < self._bar.target:
       print(file=sys.stderr)
 
 

@@ -108,7 +108,7 @@ class CompareTest(parameterized.TestCase):
     # Nothing is left to do, and the report is the same.
     status, again, stderr = _compare(self.directory, *arguments)
     self.assertEqual((status, again), (0, stdout), stderr)
-    self.assertEqual(reports.write(records, self.output) + "\n", stdout)
+    self.assertEqual(reports.write(records, self.output), stdout)
 
   def test_rules_and_models_of_the_users_own(self):
     (self.directory / "my_rules.py").write_text(_MODULE)
