@@ -186,6 +186,12 @@ class TrainTest(parameterized.TestCase):
     ("data_set", ["--dataset=digitz"], "digits"),
     ("model", ["--model=nonsense"], "resnet20"),
     ("model_file", ["--model=missing.keras"], "missing.keras"),
+    ("no_images", ["--dataset=breast_cancer"], "needs images"),
+    (
+      "no_integers",
+      ["--dataset=breast_cancer", "--model=characters"],
+      "takes integers",
+    ),
     ("batch", ["--batch_size=5000"], "batch_size"),
     ("resume", ["--resume"], "--output_dir"),
     ("nothing_to_resume", ["--resume", "--output_dir=none"], "none"),
