@@ -86,6 +86,7 @@ class CompareTest(parameterized.TestCase):
     plots = [path.name.split("-")[0] for path in self.output.glob("*.png")]
     self.assertContainsSubset(("error", "loss", "staleness"), plots)
 
+  @pytest.mark.slow
   def test_goes_on_where_it_was_killed(self):
     arguments = (*_SMALL, "--rules=asgd,dc_asgd", "--processes=1")
     process = _start(self.directory, *arguments)
