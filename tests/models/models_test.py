@@ -281,7 +281,7 @@ class LoadedModelTest(parameterized.TestCase):
 
   def test_unknown_name(self):
     self._assert_error(
-      f"'resnet21' is neither one of {', '.join(models.NAMES)} nor .*"
+      f"'resnet21' is neither one of {', '.join(models.NAMES)}.* nor .*"
       "did you mean 'resnet20'",
       "resnet21",
     )
