@@ -132,8 +132,6 @@ class CompareTest(parameterized.TestCase):
     ("--preset=huge", "preset"),
     ("--rules=lcasgd", "there is no rule 'lcasgd'"),
     ("--num_workers=0", "--num_workers: '0' is not a whole number from 1 on"),
-    ("--delays=none.csv", "cannot read the trace"),
-    ("--model=mpl", "did you mean 'mlp'"),
     ("--dataset=no_such_data", "no_such_data"),
   )
   def test_bad_input_is_one_line(self, flag, message):
