@@ -78,14 +78,14 @@ def _optimizer(rule=None, learning_rate=0.3, num_workers=_WORKERS):
   )
 
 
-def _fit(model, optimizer, callbacks=(), x=_X):
+def _fit(model, optimizer, callbacks=()):
   model.compile(
     optimizer,
     keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     jit_compile=False,
   )
   model.fit(
-    x,
+    _X,
     _Y,
     batch_size=_BATCH,
     shuffle=False,
@@ -234,16 +234,25 @@ class OracleModelTest(parameterized.TestCase):
         losses.append(float(loss(_Y[rows], copy(_X[rows], training=True))))
       self.assertAlmostEqual(push["shown"], losses[0] - losses[1], delta=3e-6)
 
-  def test_a_loss_that_is_not_finite_poisons_nothing(self):
-    """The oracle then keeps silent."""
+  def test_a_loss_that_is_not_finite_is_not_shown(self):
+    """The rule then sees what it would have seen without the oracle."""
+
+    class Saboteur(keras.callbacks.Callback):
+      def on_train_batch_begin(self, batch, logs=None):
+        if batch == 5:
+          shard = self.model.optimizer.simulation.server.shards[0]
+          shard.weights[2].assign(shard.weights[2] * np.inf)
+
+    watcher = _Watcher()
     model = oracle.OracleModel(_network(), decides=True)
-    x = _X.copy()
-    x[5 * _BATCH] = np.nan
-    _fit(model, _optimizer(compensation.LossCompensated()), x=x)
-    ledger = model.optimizer.simulation.server.ledger
-    self.assertEqual(int(ledger.statistics[1]), 1)  # Rejected.
-    for variable in (*model.weights, ledger.loss_forecast):
-      self.assertTrue(np.all(np.isfinite(variable)))
+    _fit(model, _optimizer(), [Saboteur(), watcher])
+    before, at = watcher.pushes[4:6]
+    for push in (before, at):
+      self.assertGreater(push["staleness"], 0)
+      self.assertIsNone(_predicted_change(push))
+    self.assertNotEqual(before["shown"], 0.0)
+    self.assertFalse(np.any(np.isfinite(at["server"][2])))
+    self.assertEqual(at["shown"], 0.0)
 
   def test_with_one_worker_there_is_nothing_to_look_up(self):
     plain, watched = (
