@@ -1,0 +1,41 @@
+"""This package: `AsyncTrainer` with the rule that it is told."""
+
+from benchmarks import networks
+from benchmarks.systems import contest
+
+
+def main() -> None:
+  """Trains on a local cluster, in turns."""
+  options = contest.arguments()
+  with contest.local_cluster(options.workers) as (strategy, pids):
+    import keras
+    import tensorflow as tf
+
+    import lc_asgd_tf
+
+    model = networks.keras_network(options.network, keras)
+    rule = getattr(lc_asgd_tf, options.rule)
+    model.compile(
+      rule(0.01, momentum=0.9),
+      keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    images, labels = networks.digits()
+
+    def dataset_fn():
+      data = tf.data.Dataset.from_tensor_slices((images, labels))
+      return data.repeat().batch(options.batch, drop_remainder=True)
+
+    trainer = lc_asgd_tf.AsyncTrainer(model, strategy)
+    clock = contest.clock(keras)
+
+    def run(steps):
+      trainer.fit(
+        dataset_fn, steps_per_epoch=steps, verbose=0, callbacks=[clock]
+      )
+      return steps, clock.seconds
+
+    contest.take_turns(run, pids)
+
+
+if __name__ == "__main__":
+  main()

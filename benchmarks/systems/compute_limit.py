@@ -1,0 +1,75 @@
+"""The limit: as many processes as there are workers, and nothing between them.
+
+Each trains a model of its own with Keras's `fit`, with the threads that a
+worker of a cluster has. No asynchronous training with these models can be
+faster.
+"""
+
+import multiprocessing
+import os
+
+from benchmarks import networks
+from benchmarks.systems import contest
+
+_STEPS_PER_EXECUTION = 10
+
+
+def _train_alone(pipe, options) -> None:
+  import keras
+  import tensorflow as tf
+
+  model = networks.keras_network(options.network, keras)
+  model.compile(
+    keras.optimizers.SGD(0.01, momentum=0.9),
+    keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    steps_per_execution=_STEPS_PER_EXECUTION,
+  )
+  data = tf.data.Dataset.from_tensor_slices(networks.digits())
+  data = data.repeat().batch(options.batch, drop_remainder=True)
+  clock = contest.clock(keras)
+  pipe.send(None)
+  while steps := pipe.recv():
+    model.fit(data, steps_per_epoch=steps, verbose=0, callbacks=[clock])
+    pipe.send(clock.seconds)
+
+
+def main() -> None:
+  """Trains in all processes at once, in turns."""
+  from lc_asgd_tf.cluster import resources
+
+  options = contest.arguments()
+  os.environ.update(
+    resources.task_environment(
+      resources.Machine.detect(os.environ),
+      "worker",
+      0,
+      num_workers=options.workers,
+      num_ps=1,
+      environ=os.environ,
+    )
+  )
+  spawn = multiprocessing.get_context("spawn")
+  pipes, pids = [], {}
+  for worker in range(options.workers):
+    pipe, theirs = spawn.Pipe()
+    process = spawn.Process(
+      target=_train_alone, args=(theirs, options), daemon=True
+    )
+    process.start()
+    pipes.append(pipe)
+    pids[f"worker {worker}"] = process.pid
+  for pipe in pipes:
+    pipe.recv()
+
+  def run(steps):
+    each = max(1, steps // options.workers // _STEPS_PER_EXECUTION)
+    each *= _STEPS_PER_EXECUTION
+    for pipe in pipes:
+      pipe.send(each)
+    return each * len(pipes), max(pipe.recv() for pipe in pipes)
+
+  contest.take_turns(run, pids)
+
+
+if __name__ == "__main__":
+  main()

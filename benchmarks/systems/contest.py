@@ -1,0 +1,189 @@
+"""How the benchmark and the systems in it talk to each other.
+
+A system is a program that lives as long as the benchmark does, and sleeps
+unless it has its turn: it reads a number of steps from its standard input,
+trains that many, and writes what they took as one line of JSON. All systems
+can so be up and warm at once, and take turns.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import types
+from collections.abc import Callable, Iterator, Mapping
+
+from benchmarks import networks
+
+_MARK = "contest: "
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclasses.dataclass(frozen=True)
+class Turn:
+  """What some steps took.
+
+  Attributes:
+    steps: of all workers together.
+    seconds: wall time.
+    processor_seconds: processor time by role: "worker", "ps", "coordinator",
+      each the sum over its processes; empty where the system does not say.
+  """
+
+  steps: int
+  seconds: float
+  processor_seconds: Mapping[str, float]
+
+  @property
+  def steps_per_second(self) -> float:
+    """The throughput of the whole cluster."""
+    return self.steps / self.seconds
+
+  def milliseconds_per_step(self, role: str) -> float:
+    """Processor time of a role per step."""
+    return 1000 * self.processor_seconds.get(role, 0.0) / self.steps
+
+
+class System:
+  """A running system, as the benchmark sees it.
+
+  Args:
+    command: the arguments of its program.
+    environ: its environment.
+  """
+
+  def __init__(self, command: list[str], environ: Mapping[str, str]) -> None:
+    # A file, so that a system that writes much is never held up.
+    self._errors = tempfile.TemporaryFile("w+")
+    self._process = subprocess.Popen(
+      [sys.executable, "-m", *command],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      stderr=self._errors,
+      text=True,
+      env=dict(environ),
+    )
+    self._read()
+
+  def run(self, steps: int) -> Turn:
+    """Lets the system train for at least some steps."""
+    self._process.stdin.write(f"{steps}\n")
+    self._process.stdin.flush()
+    return Turn(**self._read())
+
+  def close(self) -> None:
+    """Ends it."""
+    self._process.stdin.close()
+    try:
+      self._process.wait(20)
+    except subprocess.TimeoutExpired:
+      self._process.kill()
+      self._process.wait()
+
+  def _read(self):
+    for line in self._process.stdout:
+      if line.startswith(_MARK):
+        return json.loads(line.removeprefix(_MARK))
+    self._process.wait()
+    self._errors.seek(0)
+    raise RuntimeError(
+      f"{self._process.args[2]} ended with status {self._process.returncode}: "
+      f"{self._errors.read()[-4000:]}"
+    )
+
+
+def arguments() -> argparse.Namespace:
+  """Reads what every system is told: network, workers, batch, rule."""
+  parser = argparse.ArgumentParser()
+  parser.add_argument("--network", choices=networks.NAMES, required=True)
+  parser.add_argument("--workers", type=int, required=True)
+  parser.add_argument("--batch", type=int, required=True)
+  parser.add_argument("--rule", default="")
+  return parser.parse_args()
+
+
+def take_turns(
+  run: Callable[[int], tuple[int, float]], pids: Mapping[str, int]
+) -> None:
+  """Is a system: trains whenever it is told to, until nobody does.
+
+  Args:
+    run: trains for about that many steps; returns how many it were and the
+      seconds that they took.
+    pids: the processes, by names that begin with their role.
+  """
+  _say({})
+  for line in sys.stdin:
+    before = _processor_seconds(pids)
+    steps, seconds = run(int(line))
+    after = _processor_seconds(pids)
+    _say(
+      {
+        "steps": steps,
+        "seconds": seconds,
+        "processor_seconds": {r: after[r] - before[r] for r in after},
+      }
+    )
+
+
+@contextlib.contextmanager
+def local_cluster(workers: int) -> Iterator:
+  """Gives a `LocalCluster` with one ps, and its strategy.
+
+  It is the same for all systems of TensorFlow, and so are the threads.
+  """
+  from lc_asgd_tf import cluster
+
+  environ = dict(os.environ)
+  os.environ.update(cluster.coordinator_environment(environ))
+  import tensorflow as tf
+
+  with (
+    tempfile.TemporaryDirectory() as logs,
+    cluster.LocalCluster(workers, 1, logs, environ=environ) as local,
+  ):
+    strategy = tf.distribute.ParameterServerStrategy(
+      local.specification.cluster_resolver()
+    )
+    yield strategy, local.pids | {"coordinator": os.getpid()}
+    # Without TensorFlow's farewell to servers that are gone.
+    sys.stdout.flush()
+    local.stop()
+    os._exit(0)
+
+
+def clock(keras: types.ModuleType):
+  """Returns a callback that takes the time of the latest epoch."""
+
+  class Clock(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+      self._began = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+      self.seconds = time.perf_counter() - self._began
+
+  return Clock()
+
+
+def _say(value) -> None:
+  print(f"\n{_MARK}{json.dumps(value)}", flush=True)
+
+
+def _processor_seconds(pids: Mapping[str, int]) -> dict[str, float]:
+  """Returns user and system time so far, by role; empty off Linux."""
+  totals = {}
+  for name, pid in pids.items():
+    role = name.split()[0]
+    try:
+      with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    except OSError:
+      return {}
+    ticks = int(fields[11]) + int(fields[12])
+    totals[role] = totals.get(role, 0.0) + ticks / _TICKS
+  return totals

@@ -1,0 +1,43 @@
+"""tf_keras (Keras 2), whose `fit` knows parameter servers: plain ASGD."""
+
+from benchmarks import networks
+from benchmarks.systems import contest
+
+_STEPS_PER_EXECUTION = 10
+
+
+def main() -> None:
+  """Trains on a local cluster, in turns."""
+  options = contest.arguments()
+  with contest.local_cluster(options.workers) as (strategy, pids):
+    import tensorflow as tf
+    import tf_keras
+
+    with strategy.scope():
+      model = networks.keras_network(options.network, tf_keras)
+      model.compile(
+        tf_keras.optimizers.SGD(0.01, momentum=0.9),
+        tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        steps_per_execution=_STEPS_PER_EXECUTION,
+      )
+    images, labels = networks.digits()
+
+    def dataset_fn(context):
+      del context
+      data = tf.data.Dataset.from_tensor_slices((images, labels))
+      return data.repeat().batch(options.batch, drop_remainder=True)
+
+    data = tf_keras.utils.experimental.DatasetCreator(dataset_fn)
+    clock = contest.clock(tf_keras)
+
+    def run(steps):
+      executions = max(1, steps // _STEPS_PER_EXECUTION)
+      steps = executions * _STEPS_PER_EXECUTION
+      model.fit(data, steps_per_epoch=steps, verbose=0, callbacks=[clock])
+      return steps, clock.seconds
+
+    contest.take_turns(run, pids)
+
+
+if __name__ == "__main__":
+  main()
