@@ -87,6 +87,11 @@ def _start_server(task: ClusterSpecification) -> tf.distribute.Server:
       job_name=task.task_type,
       task_index=task.task_index,
       protocol="grpc",
+      config=tf.compat.v1.ConfigProto(
+        experimental=tf.compat.v1.ConfigProto.Experimental(
+          disable_thread_spinning=True
+        )
+      ),
     )
   except tf.errors.OpError as error:
     raise UserError(

@@ -40,6 +40,10 @@ class Compensation:
   hold configuration and no state.
 
   Attributes:
+    elementwise: whether every element of u depends on the sums and on the same
+      element of g, d and MS alone; a server may then keep its weights as one
+      vector, which is faster. A class that does not say so itself, whatever its
+      base says, is taken not to be.
     uses_displacement: whether the rule reads d = w - w_m, for which the server
       keeps a snapshot per worker.
     uses_prediction: whether the rule reads `Arrival.predicted_change`, for
@@ -61,6 +65,7 @@ class Compensation:
       numbers that `observe` updates with every push.
   """
 
+  elementwise: bool = False
   uses_displacement: bool = False
   uses_prediction: bool = False
   measures: bool = False

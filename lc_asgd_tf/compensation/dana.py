@@ -49,6 +49,8 @@ class LookAhead(compensation.Compensation):
     momentum: mu, in [0, 1).
   """
 
+  elementwise = True
+
   def __init__(self, momentum: float = 0.9) -> None:
     if not 0 <= momentum < 1:
       raise ValueError(f"momentum must be in [0, 1), got {momentum}.")

@@ -51,6 +51,7 @@ class DelayCompensatedConstant(compensation.Compensation):
     lambda_0: lambda, >= 0.
   """
 
+  elementwise = True
   uses_displacement = True
 
   def __init__(self, lambda_0: float = 0.04) -> None:
@@ -80,6 +81,7 @@ class DelayCompensatedAdaptive(compensation.Compensation):
     decay: rho, in [0, 1).
   """
 
+  elementwise = True
   uses_displacement = True
 
   def __init__(self, lambda_0: float = 2.0, decay: float = 0.95) -> None:

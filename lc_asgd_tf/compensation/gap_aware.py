@@ -33,6 +33,7 @@ class GapAware(compensation.Compensation):
   itself, so that any inner optimizer has one, is this project's choice.
   """
 
+  elementwise = True
   uses_displacement = True
   measures = True
   uses_step_size = True

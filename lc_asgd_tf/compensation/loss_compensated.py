@@ -4,11 +4,13 @@ Everything here that goes past the abstract of Li, He, Ren, Mao (ICPP 2020) is
 this project's reconstruction; the paper's full text was not available to it.
 """
 
+import functools
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from lc_asgd_tf.compensation import compensation
+from lc_asgd_tf.compensation import sums as sums_lib
 from lc_asgd_tf.compensation import window as window_lib
 
 # A weight whose gradient has always been zero keeps some curvature.
@@ -66,8 +68,20 @@ def measure(
   g, d, Dd = (
     tf.cast(part, tf.float32) for part in (gradient, displacement, bent)
   )
-  pairs = Sums(gd=g * d, dDd=d * Dd, gDd=g * Dd, DdDd=Dd * Dd, gg=g * g)
-  return tf.stack([tf.reduce_sum(product) for product in pairs])
+  return _products_summed(tuple(g.shape))(g, d, Dd)
+
+
+@functools.cache
+def _products_summed(shape):
+  """Returns the compiled function that makes `Sums` of g, d and D d."""
+  del shape  # What is compiled for one shape is of no use for another.
+
+  def sums(g, d, Dd):
+    return sums_lib.totals(
+      Sums(gd=g * d, dDd=d * Dd, gDd=g * Dd, DdDd=Dd * Dd, gg=g * g)
+    )
+
+  return tf.function(sums, jit_compile=True, autograph=False)
 
 
 def delivered_ratio(gd: tf.Tensor, predicted_change: tf.Tensor) -> tf.Tensor:
@@ -165,6 +179,7 @@ class LossCompensated(compensation.Compensation):
       the worker pulled.
   """
 
+  elementwise = True
   uses_displacement = True
   measures = True
 

@@ -25,6 +25,8 @@ class StalenessAware(compensation.Compensation):
   Deep Learning", arXiv 1511.05950, equation 6, with their n-softsync's n = M.
   """
 
+  elementwise = True
+
   def coefficients(self, sums, arrival):
     """Returns (tau,)."""
     del sums

@@ -13,6 +13,7 @@ class Synchronous(compensation.Compensation):
   Source: standard synchronous data parallelism.
   """
 
+  elementwise = True
   synchronous = True
 
   def compensate(self, gradient, displacement, second_moment, coefficients):

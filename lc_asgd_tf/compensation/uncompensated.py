@@ -11,6 +11,8 @@ class Uncompensated(compensation.Compensation):
   NIPS 2012.
   """
 
+  elementwise = True
+
   def compensate(self, gradient, displacement, second_moment, coefficients):
     """Returns g itself."""
     del displacement, second_moment, coefficients

@@ -62,6 +62,7 @@ class RemoteServer:
       buffer_kinds=self.buffer_kinds,
       loss_predictor=optimizer.loss_predictor.copy(),
       step_predictor=predictors.StepPredictor(),
+      flat=True,
     )
     self._snapshots = None
     if optimizer.compensation.uses_displacement:
@@ -80,32 +81,38 @@ class RemoteServer:
     # optimizers would look for replicas to merge.
     worker = tf.TensorSpec([], tf.int64)
     self.pull = _concrete(self._pull, worker)
-    self.push = _concrete(self._push, worker, self._server.message_specs())
+    self.push = _concrete(self._push, self._server.message_specs())
     self._learn = _concrete(self._server.learn, tf.TensorSpec([], tf.int64))
     self._learned = tf.constant(0, tf.int64)
     self._reports = _concrete(self._read_reports)
     self._image = server_image.ServerImage(self._server)
 
   def _pull(self, worker):
-    return self._remember(worker, self._server.pull(worker))
+    replies = self._server.pull(worker)
+    return self._remember([worker] * len(replies), replies)
 
-  def _push(self, worker, messages):
-    pulled = [None] * len(messages)
-    if self._snapshots is not None:
-      for k, device in enumerate(self._server.devices):
-        # Not before the message is there: the previous step may still write.
-        with tf.device(device), tf.control_dependencies([messages[k]]):
-          pulled[k] = self._snapshots[k].read(worker)
-    return self._remember(worker, self._server.push(worker, messages, pulled))
+  def _push(self, messages):
+    workers, pulled = [], []
+    for k, device in enumerate(self._server.devices):
+      with tf.device(device):
+        workers.append(self._server.sender(messages, k))
+        pulled.append(
+          # Read when the message, which names the worker, is there.
+          None
+          if self._snapshots is None
+          else self._snapshots[k].read(workers[k])
+        )
+    replies = self._server.push(None, messages, pulled)
+    return self._remember(workers, replies)
 
-  def _remember(self, worker, replies):
+  def _remember(self, workers, replies):
     """Keeps the replies as snapshots; they leave only when they are kept."""
     if self._snapshots is None:
       return replies
     kept = []
     for k, device in enumerate(self._server.devices):
       with tf.device(device):
-        written = self._snapshots[k].write(worker, replies[k])
+        written = self._snapshots[k].write(workers[k], replies[k])
         with tf.control_dependencies([written]):
           kept.append(tf.identity(replies[k]))
     return kept
@@ -177,40 +184,34 @@ class RemoteServer:
 
   def load_weights_from_model(self) -> None:
     """Makes the model's weights and buffers the server's."""
-    for local, remote in self._weight_pairs():
-      remote.assign(local.value)
+    variables = self._model.trainable_variables
+    for part, indices in zip(self._server.shards, self.placement, strict=True):
+      part.assign([variables[i].value for i in indices])
+    self._server.buffers.assign(
+      [variable.value for variable in self._model.non_trainable_variables]
+    )
 
   def copy_to_model(self) -> None:
     """Makes the server's weights, buffers and slots the model's."""
     values = self._image.read()
-    for local, remote in self._weight_pairs() + self._slot_pairs():
-      local.assign(values[id(remote)])
-
-  def _weight_pairs(self):
-    pairs = []
+    variables = self._model.trainable_variables
+    # The optimizer's state has the same names here and there; what belongs to
+    # no variable is the same on every shard.
+    self._optimizer.build(variables)
+    slots = {}
     for part, indices in zip(self._server.shards, self.placement, strict=True):
-      for weight, i in zip(part.weights, indices, strict=True):
-        pairs.append((self._model.trainable_variables[i], weight))
-    pairs += zip(
-      self._model.non_trainable_variables, self._server.buffers, strict=True
-    )
-    return pairs
-
-  def _slot_pairs(self):
-    """Pairs the inner optimizer's variables with those of the shards.
-
-    The shards name their variables as the model does, so that the slots have
-    the same names; what belongs to no variable is the same on every shard.
-    """
-    self._optimizer.build(self._model.trainable_variables)
-    remote = {}
-    for part in reversed(self._server.shards):
-      remote.update((v.name, v) for v in part.optimizer.variables)
-    return [
-      (local, remote[local.name])
-      for local in self._optimizer.inner_optimizer.variables
-      if local.name in remote
-    ]
+      weights = part.split([values[id(weight)] for weight in part.weights])
+      for i, weight in zip(indices, weights, strict=True):
+        variables[i].assign(weight)
+      slots = part.slots(values) | slots
+    for slot in self._optimizer.inner_optimizer.variables:
+      if slot.name in slots:
+        slot.assign(slots[slot.name])
+    buffers = self._server.buffers.values(values)
+    for local, value in zip(
+      self._model.non_trainable_variables, buffers, strict=True
+    ):
+      local.assign(value)
 
   @property
   def image(self) -> server_image.ServerImage:

@@ -69,8 +69,9 @@ class WorkerStep:
         compute_seconds=tf.cast(computed - started, tf.float32),
         communication_seconds=communication_seconds,
         contributions=contributions,
+        worker=worker,
       )
-      replies = self._remote.push(worker, messages)
+      replies = self._remote.push(messages)
       communication_seconds = tf.cast(
         _time_after(replies) - computed, tf.float32
       )

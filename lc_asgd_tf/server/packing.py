@@ -31,8 +31,15 @@ class Packing:
     """The packed vector's own shape and dtype."""
     return tf.TensorSpec([self.size], CARRIER)
 
-  def pack(self, tensors: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Returns the tensors as one vector, shape=(size,), float32."""
+  def pack(
+    self, tensors: Sequence[tf.Tensor], *rest: tf.Tensor
+  ) -> tf.Tensor:
+    """Returns the tensors as one vector, shape=(size,), float32.
+
+    Args:
+      tensors: one per specification.
+      *rest: vectors to append, float32; the result is as much longer.
+    """
     if len(tensors) != len(self._specs):
       raise ValueError(
         f"Expected {len(self._specs)} tensors to pack, got {len(tensors)}."
@@ -44,11 +51,14 @@ class Packing:
       tf.reshape(_to_carrier(tf.cast(tensor, spec.dtype)), [-1])
       for tensor, spec in zip(tensors, self._specs, strict=True)
     ]
+    flat += rest
     return tf.concat(flat, axis=0) if flat else tf.zeros([0], CARRIER)
 
   def unpack(self, vector: tf.Tensor) -> list[tf.Tensor]:
     """Returns what `pack` packed; the rest of a longer vector is not read."""
-    parts = tf.split(vector[: self.size], self._sizes) if self._sizes else []
+    if vector.shape != [self.size]:
+      vector = vector[: self.size]
+    parts = tf.split(vector, self._sizes) if self._sizes else []
     return [
       _from_carrier(part, spec)
       for part, spec in zip(parts, self._specs, strict=True)

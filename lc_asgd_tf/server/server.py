@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from lc_asgd_tf import normalization, predictors
 from lc_asgd_tf.compensation import compensation as compensation_lib
+from lc_asgd_tf.server import buffers as buffers_lib
 from lc_asgd_tf.server import ledger as ledger_lib
 from lc_asgd_tf.server import packing, shard
 
@@ -21,12 +22,12 @@ class Server:
 
   Messages and replies are packed vectors, one per shard:
 
-      message to shard k   [ gradient_k ]
-      message to shard 0   [ gradient_0 | loss, seconds | contributions ]
+      message to shard k   [ gradient_k | worker ]
+      message to shard 0   [ gradient_0 | worker | loss, seconds | contributions ]
       reply of shard k     [ weights_k ]
       reply of shard 0     [ weights_0 | version | buffers ]
 
-  where the buffers are the model's non-trainable variables and contributions
+  The buffers are the model's non-trainable variables and contributions
   are what workers add to them (see `lc_asgd_tf.normalization`).
 
   Args:
@@ -43,6 +44,7 @@ class Server:
     jit_compile: whether XLA compiles the update. It must, wherever two
       workers can push at once: a compiled function holds the locks of all its
       variables from its first read to its last write.
+    flat: whether shards may keep their weights as one vector.
   """
 
   def __init__(
@@ -57,6 +59,7 @@ class Server:
     loss_predictor: predictors.LossPredictor | None = None,
     step_predictor: predictors.StepPredictor | None = None,
     jit_compile: bool = True,
+    flat: bool = False,
   ) -> None:
     self.compensation = compensation
     self.num_workers = num_workers
@@ -68,39 +71,29 @@ class Server:
     ):
       with tf.device(device):
         self.shards.append(
-          shard.Shard(variables, inner, compensation, num_workers)
+          shard.Shard(variables, inner, compensation, num_workers, flat)
         )
     with tf.device(self.devices[0]):
       self.ledger = ledger_lib.Ledger(num_workers, compensation)
-      self._buffer_kinds = list(buffer_kinds)
-      self.buffers = [
-        keras.Variable(
-          tf.convert_to_tensor(buffer.value),
-          dtype=buffer.dtype,
-          trainable=False,
-          name=buffer.name,
-        )
-        for buffer in buffers
-      ]
+      self.buffers = buffers_lib.Buffers(buffers, buffer_kinds)
       self.loss_predictor = loss_predictor
       self.step_predictor = step_predictor
       for predictor in (loss_predictor, step_predictor):
         if predictor is not None:
           predictor.build(num_workers)
     scalar = tf.TensorSpec([], tf.float32)
-    buffer_specs = [tf.TensorSpec(b.shape, b.dtype) for b in self.buffers]
-    self._report = packing.Packing([scalar] * 3 + buffer_specs)
-    self._heading = packing.Packing(
-      [tf.TensorSpec([], tf.int64), *buffer_specs]
-    )
+    contributions = tf.TensorSpec([self.buffers.size], packing.CARRIER)
+    self._sender = packing.Packing([tf.TensorSpec([], tf.int64)])
+    self._report = packing.Packing([scalar] * 3 + [contributions])
+    self._heading = packing.Packing([tf.TensorSpec([], tf.int64)])
 
   def message_specs(self) -> list[tf.TensorSpec]:
     """Returns the specification of a message to each shard."""
-    return self._vector_specs(self._report.size)
+    return self._vector_specs(self._sender.size, self._report.size)
 
   def reply_specs(self) -> list[tf.TensorSpec]:
     """Returns the specification of the reply of each shard."""
-    return self._vector_specs(self._heading.size)
+    return self._vector_specs(0, self._heading.size + self.buffers.size)
 
   def messages(
     self,
@@ -109,6 +102,7 @@ class Server:
     compute_seconds: tf.Tensor | float = 0.0,
     communication_seconds: tf.Tensor | float = 0.0,
     contributions: Sequence[tf.Tensor] = (),
+    worker: tf.Tensor | int = 0,
   ) -> list[tf.Tensor]:
     """Packs a worker's push: one message per shard.
 
@@ -118,16 +112,27 @@ class Server:
       compute_seconds: shape=().
       communication_seconds: shape=().
       contributions: one per buffer.
+      worker: m, shape=(), int64, for a `push` that is not told.
     """
-    packed = [
-      part.packing.pack(g)
-      for part, g in zip(self.shards, gradients, strict=True)
-    ]
+    tail = self._sender.pack([tf.cast(worker, tf.int64)])
     report = self._report.pack(
-      [loss, compute_seconds, communication_seconds, *contributions]
+      [
+        loss,
+        compute_seconds,
+        communication_seconds,
+        self.buffers.pack(contributions),
+      ]
     )
-    packed[0] = tf.concat([packed[0], report], axis=0)
-    return packed
+    tails = [[tail, report]] + [[tail]] * (len(self.shards) - 1)
+    return [
+      part.packing.pack(g, *rest)
+      for part, g, rest in zip(self.shards, gradients, tails, strict=True)
+    ]
+
+  def sender(self, messages: Sequence[tf.Tensor], k: int) -> tf.Tensor:
+    """Returns m, shape=(), int64, from the message to shard k."""
+    size = self.shards[k].packing.size
+    return self._sender.unpack(messages[k][size:])[0]
 
   def open_replies(
     self, replies: Sequence[tf.Tensor]
@@ -137,9 +142,9 @@ class Server:
       part.packing.unpack(reply)
       for part, reply in zip(self.shards, replies, strict=True)
     ]
-    version, *buffers = self._heading.unpack(
-      replies[0][self.shards[0].packing.size :]
-    )
+    heading = replies[0][self.shards[0].packing.size :]
+    (version,) = self._heading.unpack(heading)
+    buffers = self.buffers.unpack(heading[self._heading.size :])
     return weights, version, buffers
 
   def pull(self, worker: tf.Tensor) -> list[tf.Tensor]:
@@ -149,17 +154,17 @@ class Server:
       worker: m, shape=(), int64.
     """
     replies = []
-    for part, device in zip(self.shards, self.devices, strict=True):
-      with tf.device(device):
-        replies.append(self._compiled(part.pull)())
-    with tf.device(self.devices[0]):
-      heading = self._compiled(self._note_pull)(worker)
-      replies[0] = tf.concat([replies[0], heading], axis=0)
+    for k, part in enumerate(self.shards):
+      with tf.device(self.devices[k]):
+        if k == 0:
+          replies.append(self._compiled(self._pull_first)(worker))
+        else:
+          replies.append(self._compiled(part.pull)())
     return replies
 
   def push(
     self,
-    worker: tf.Tensor,
+    worker: tf.Tensor | None,
     messages: Sequence[tf.Tensor],
     snapshots: Sequence[tf.Tensor | None],
   ) -> list[tf.Tensor]:
@@ -169,7 +174,7 @@ class Server:
     shard measures, the few sums are added up, and every shard applies.
 
     Args:
-      worker: m, shape=(), int64.
+      worker: m, shape=(), int64; None to read it from the messages.
       messages: one per shard.
       snapshots: w_m, packed, per shard: what the worker's last pull returned.
         None where the rule reads no displacement.
@@ -194,26 +199,31 @@ class Server:
           shares.append(share)
       with tf.device(self.devices[0]):
         sums = tf.add_n(shares)
+    senders = [worker] * len(self.shards)
+    if worker is None:
+      senders = []
+      for k, device in enumerate(self.devices):
+        with tf.device(device):
+          senders.append(self.sender(messages, k))
     with tf.device(self.devices[0]):
-      report = messages[0][self.shards[0].packing.size :]
+      begin = self.shards[0].packing.size + self._sender.size
       coefficients, accepted, heading = compiled(self._book)(
-        worker, report, sums
+        senders[0], messages[0][begin:], sums
       )
     replies = []
     for k, part in enumerate(self.shards):
       with tf.device(self.devices[k]):
         replies.append(
           compiled(part.apply)(
-            worker,
+            senders[k],
             messages[k],
             snapshots[k],
             displacements[k],
             coefficients,
             accepted,
+            heading if k == 0 else None,
           )
         )
-    with tf.device(self.devices[0]):
-      replies[0] = tf.concat([replies[0], heading], axis=0)
     return replies
 
   def learn(self, first: tf.Tensor) -> tf.Tensor:
@@ -250,38 +260,30 @@ class Server:
       staleness = self.step_predictor.forecast(rows, now, everyone)
     return loss, staleness
 
-  def _note_pull(self, worker):
-    return self._heading.pack(
-      [self.ledger.pull(worker), *self._buffer_values()]
-    )
+  def _pull_first(self, worker):
+    version = self.ledger.pull(worker)
+    return tf.concat([self.shards[0].pull(), self._head(version)], axis=0)
 
   def _book(self, worker, report, sums):
-    loss, compute, communication, *contributions = self._report.unpack(report)
+    loss, compute, communication, contributions = self._report.unpack(report)
     coefficients, accepted, version = self.ledger.arrive(
       worker, loss, sums, compute, communication
     )
-    for buffer, sent, (kind, momentum) in zip(
-      self.buffers, contributions, self._buffer_kinds, strict=True
-    ):
-      current = tf.convert_to_tensor(buffer.value)
-      merged = normalization.merge(kind, momentum, current, sent)
-      if accepted is not None:
-        merged = tf.where(accepted, merged, current)
-      buffer.assign(merged)
-    heading = self._heading.pack([version, *self._buffer_values()])
-    return coefficients, accepted, heading
+    self.buffers.merge(contributions, accepted)
+    return coefficients, accepted, self._head(version)
 
-  def _buffer_values(self):
-    return [tf.convert_to_tensor(buffer.value) for buffer in self.buffers]
+  def _head(self, version):
+    return self._heading.pack([version], self.buffers.contents())
 
   def _compiled(self, function: Callable) -> Callable:
     if not self._jit_compile:
       return function
     return tf.function(function, jit_compile=True, autograph=False)
 
-  def _vector_specs(self, tail: int) -> list[tf.TensorSpec]:
-    sizes = [part.packing.size for part in self.shards]
-    sizes[0] += tail
+  def _vector_specs(self, tail: int, extra: int) -> list[tf.TensorSpec]:
+    """Returns those of vectors with a tail, and of the first one an extra."""
+    sizes = [part.packing.size + tail for part in self.shards]
+    sizes[0] += extra
     return [tf.TensorSpec([size], packing.CARRIER) for size in sizes]
 
   @property
@@ -291,7 +293,7 @@ class Server:
       f"shard_{k}": part.variables for k, part in enumerate(self.shards)
     }
     variables["ledger"] = self.ledger.variables
-    variables["buffers"] = self.buffers
+    variables["buffers"] = self.buffers.variables
     if self.loss_predictor is not None:
       variables["loss_predictor"] = self.loss_predictor.variables
     if self.step_predictor is not None:

@@ -1,13 +1,16 @@
 """Some of the weights, with all that belongs to them, on one device."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import tensorflow as tf
 
 from lc_asgd_tf.compensation import compensation as compensation_lib
 from lc_asgd_tf.compensation import dana
-from lc_asgd_tf.server import packing
+from lc_asgd_tf.server import flattening, packing
+
+# The name of weights that are one vector.
+_FLAT = "weights"
 
 
 class Shard:
@@ -23,12 +26,14 @@ class Shard:
     inner_optimizer: not built yet, or built on the same shapes before.
     compensation: the rule.
     num_workers: M.
+    flat: whether to keep the weights as one vector, where that changes nothing
+      (see `flattening`).
 
   Attributes:
-    weights: w, one `keras.Variable` per variable.
+    weights: w, one `keras.Variable` per variable, or a single one, packed.
     packing: how they are packed.
     optimizer: the inner optimizer, built on `weights`.
-    second_moments: MS, one per variable; empty if the rule reads none.
+    second_moments: MS, one per weight; empty if the rule reads none.
     step_square: the squared norm of the latest step, shape=(), if the rule
       reads it.
     velocities: v_m, packed, shape=(M, n), if the rule has a momentum per
@@ -41,12 +46,24 @@ class Shard:
     inner_optimizer: keras.optimizers.Optimizer,
     compensation: compensation_lib.Compensation,
     num_workers: int,
+    flat: bool = False,
   ) -> None:
     self._compensation = compensation
-    self.weights = [_clone(variable) for variable in variables]
+    self._names = [_name(variable) for variable in variables]
     self.packing = packing.Packing(
-      [tf.TensorSpec(v.shape, v.dtype) for v in self.weights]
+      [tf.TensorSpec(v.shape, v.dtype) for v in variables]
     )
+    self._flat = flat and flattening.is_possible(
+      variables, inner_optimizer, compensation
+    )
+    # What of the packed vector belongs to which of the weights.
+    self._columns = self.packing
+    if self._flat:
+      self._columns = packing.Packing([self.packing.spec])
+      vector = self.packing.pack([_value(variable) for variable in variables])
+      self.weights = [keras.Variable(vector, dtype="float32", name=_FLAT)]
+    else:
+      self.weights = [_clone(variable) for variable in variables]
     self.optimizer = inner_optimizer
     self.optimizer.build(self.weights)
     self.second_moments = []
@@ -88,7 +105,35 @@ class Shard:
 
   def current(self) -> tf.Tensor:
     """Returns w, packed, shape=(n,), float32."""
-    return self.packing.pack([weight.value for weight in self.weights])
+    return self._columns.pack([weight.value for weight in self.weights])
+
+  def assign(self, values: Sequence[tf.Tensor]) -> None:
+    """Sets w, one value per variable."""
+    if self._flat:
+      values = [self.packing.pack(values)]
+    for weight, value in zip(self.weights, values, strict=True):
+      weight.assign(value)
+
+  def split(self, values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Returns one value per variable of one value per weight."""
+    return self.packing.unpack(values[0]) if self._flat else list(values)
+
+  def slots(self, values: Mapping[int, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Returns the inner optimizer's state by the names it has in the model.
+
+    Args:
+      values: the value of every variable, by the variable's id.
+    """
+    named = {}
+    for variable in self.optimizer.variables:
+      value = values[id(variable)]
+      if self._flat and variable.name.startswith(f"{_FLAT}_"):
+        suffix = variable.name.removeprefix(_FLAT)
+        for name, part in zip(self._names, self.split([value]), strict=True):
+          named[name + suffix] = part
+      else:
+        named[variable.name] = value
+    return named
 
   def pull(self) -> tf.Tensor:
     """Returns what a worker pulls, packed: w, or a look ahead from it."""
@@ -133,6 +178,7 @@ class Shard:
     displacement: Sequence[tf.Tensor] | None,
     coefficients: Sequence[tf.Tensor],
     accepted: tf.Tensor | None = None,
+    tail: tf.Tensor | None = None,
   ) -> tf.Tensor:
     """Compensates, hands u to the inner optimizer, returns the new weights.
 
@@ -143,10 +189,20 @@ class Shard:
       displacement: d as `measure` returned it, or None to take it now.
       coefficients: the rule's scalars.
       accepted: shape=(), bool; whether the push counts. None: it does.
+      tail: shape=(k,), float32, what to append to the reply.
 
     Returns:
       What the worker pulls next, packed, which is also its next snapshot.
     """
+    self._update(
+      worker, gradient, snapshot, displacement, coefficients, accepted
+    )
+    reply = self.pull()
+    return reply if tail is None else tf.concat([reply, tail], axis=0)
+
+  def _update(
+    self, worker, gradient, snapshot, displacement, coefficients, accepted
+  ):
     if self._compensation.worker_momentum is not None:
       gradient = self._accelerate(worker, gradient[: self.packing.size])
     if displacement is None and self._compensation.uses_displacement:
@@ -164,12 +220,11 @@ class Shard:
       updates.append(u)
     if not self._compensation.uses_step_size:
       self.optimizer.apply(updates, self.weights)
-      return self.pull()
+      return
     before = self.current()
     self.optimizer.apply(updates, self.weights)
     step = self.current() - before
     self.step_square.assign(tf.reduce_sum(step * step))
-    return self.pull()
 
   def _accelerate(self, worker, gradient):
     """Returns v_m, updated with g, in place of g."""
@@ -193,14 +248,14 @@ class Shard:
     return [
       weight.value - old
       for weight, old in zip(
-        self.weights, self.packing.unpack(snapshot), strict=True
+        self.weights, self._columns.unpack(snapshot), strict=True
       )
     ]
 
   def _rows(self, gradient, displacement):
     """Yields (g, d, MS updated with g) per variable."""
     decay = self._compensation.second_moment_decay
-    for row, g in enumerate(self.packing.unpack(gradient)):
+    for row, g in enumerate(self._columns.unpack(gradient)):
       moment = None
       if decay is not None:
         moment = compensation_lib.second_moment_update(
@@ -215,15 +270,20 @@ def _clone(variable: keras.Variable) -> keras.Variable:
   It is named by the whole path, which is unique and which the names of the
   inner optimizer's slots begin with, there as here.
   """
-  value = variable.value
   clone = keras.Variable(
-    # Keras creates variables while it traces, and gives them a value later.
-    tf.convert_to_tensor(value)
-    if value.is_initialized()
-    else tf.zeros(variable.shape, variable.dtype),
-    dtype=variable.dtype,
-    trainable=True,
-    name=variable.path.replace("/", "_"),
+    _value(variable), dtype=variable.dtype, name=_name(variable)
   )
   clone.constraint = variable.constraint
   return clone
+
+
+def _value(variable: keras.Variable) -> tf.Tensor:
+  # Keras creates variables while it traces, and gives them a value later.
+  if variable.value.is_initialized():
+    return tf.convert_to_tensor(variable.value)
+  return tf.zeros(variable.shape, variable.dtype)
+
+
+def _name(variable: keras.Variable) -> str:
+  """Returns what the names of a variable's slots begin with in Keras."""
+  return variable.path.replace("/", "_")
