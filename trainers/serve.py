@@ -61,6 +61,7 @@ def main(argv: list[str]) -> NoReturn:
     raise UserError("the chief is the coordinator: run lc-asgd-train for it")
   ports.check_port_free(task.address)
   os.environ.update(resources.common_environment(os.environ))
+  resources.keep_freed_memory()
 
   server = _start_server(task)
   signals = _signals_to_end()
@@ -87,6 +88,7 @@ def _start_server(task: ClusterSpecification) -> tf.distribute.Server:
       job_name=task.task_type,
       task_index=task.task_index,
       protocol="grpc",
+      # As `lc_asgd_tf.cluster.connect` asks for in its own threads.
       config=tf.compat.v1.ConfigProto(
         experimental=tf.compat.v1.ConfigProto.Experimental(
           disable_thread_spinning=True

@@ -131,9 +131,9 @@ def _check_is_chief(specification) -> None:
 def _train(stack, external, local, directory) -> dict[str, object]:
   """Does everything that may fail for the user's reasons, then trains."""
   import keras
-  import tensorflow as tf
 
   import lc_asgd_tf
+  from lc_asgd_tf import cluster as cluster_lib
   from lc_asgd_tf import datasets, models
   from trainers import build
 
@@ -148,9 +148,7 @@ def _train(stack, external, local, directory) -> dict[str, object]:
     # Before the servers go, what TensorFlow keeps on them.
     stack.callback(gc.collect)
     specification = local.specification
-  strategy = tf.distribute.ParameterServerStrategy(
-    specification.cluster_resolver()
-  )
+  strategy = cluster_lib.connect(specification)
   # After the strategy: connecting to a cluster renames this process's devices.
   keras.utils.set_random_seed(training.seed)
   model = models.create(

@@ -7,7 +7,7 @@ from benchmarks.systems import contest
 def main() -> None:
   """Trains on a local cluster, in turns."""
   options = contest.arguments()
-  with contest.local_cluster(options.workers) as (strategy, pids):
+  with contest.local_cluster(options.workers) as (strategy, watch):
     import keras
     import tensorflow as tf
 
@@ -26,15 +26,15 @@ def main() -> None:
       return data.repeat().batch(options.batch, drop_remainder=True)
 
     trainer = lc_asgd_tf.AsyncTrainer(model, strategy)
-    clock = contest.clock(keras)
+    callbacks = [watch.callback(keras)]
 
     def run(steps):
       trainer.fit(
-        dataset_fn, steps_per_epoch=steps, verbose=0, callbacks=[clock]
+        dataset_fn, steps_per_epoch=steps, verbose=0, callbacks=callbacks
       )
-      return steps, clock.seconds
+      return watch.turn(steps)
 
-    contest.take_turns(run, pids)
+    contest.take_turns(run)
 
 
 if __name__ == "__main__":

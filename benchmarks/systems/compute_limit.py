@@ -26,11 +26,12 @@ def _train_alone(pipe, options) -> None:
   )
   data = tf.data.Dataset.from_tensor_slices(networks.digits())
   data = data.repeat().batch(options.batch, drop_remainder=True)
-  clock = contest.clock(keras)
+  watch = contest.Stopwatch({"worker": os.getpid()})
+  callbacks = [watch.callback(keras)]
   pipe.send(None)
   while steps := pipe.recv():
-    model.fit(data, steps_per_epoch=steps, verbose=0, callbacks=[clock])
-    pipe.send(clock.seconds)
+    model.fit(data, steps_per_epoch=steps, verbose=0, callbacks=callbacks)
+    pipe.send(watch.turn(steps))
 
 
 def main() -> None:
@@ -49,15 +50,14 @@ def main() -> None:
     )
   )
   spawn = multiprocessing.get_context("spawn")
-  pipes, pids = [], {}
-  for worker in range(options.workers):
+  pipes = []
+  for _ in range(options.workers):
     pipe, theirs = spawn.Pipe()
     process = spawn.Process(
       target=_train_alone, args=(theirs, options), daemon=True
     )
     process.start()
     pipes.append(pipe)
-    pids[f"worker {worker}"] = process.pid
   for pipe in pipes:
     pipe.recv()
 
@@ -66,9 +66,14 @@ def main() -> None:
     each *= _STEPS_PER_EXECUTION
     for pipe in pipes:
       pipe.send(each)
-    return each * len(pipes), max(pipe.recv() for pipe in pipes)
+    turns = [pipe.recv() for pipe in pipes]
+    return contest.Turn(
+      each * len(pipes),
+      max(turn.seconds for turn in turns),
+      {"worker": sum(t.processor_seconds.get("worker", 0.0) for t in turns)},
+    )
 
-  contest.take_turns(run, pids)
+  contest.take_turns(run)
 
 
 if __name__ == "__main__":

@@ -107,28 +107,15 @@ def arguments() -> argparse.Namespace:
   return parser.parse_args()
 
 
-def take_turns(
-  run: Callable[[int], tuple[int, float]], pids: Mapping[str, int]
-) -> None:
+def take_turns(run: Callable[[int], Turn]) -> None:
   """Is a system: trains whenever it is told to, until nobody does.
 
   Args:
-    run: trains for about that many steps; returns how many it were and the
-      seconds that they took.
-    pids: the processes, by names that begin with their role.
+    run: trains for about that many steps; returns what they took.
   """
   _say({})
   for line in sys.stdin:
-    before = _processor_seconds(pids)
-    steps, seconds = run(int(line))
-    after = _processor_seconds(pids)
-    _say(
-      {
-        "steps": steps,
-        "seconds": seconds,
-        "processor_seconds": {r: after[r] - before[r] for r in after},
-      }
-    )
+    _say(dataclasses.asdict(run(int(line))))
 
 
 @contextlib.contextmanager
@@ -141,33 +128,49 @@ def local_cluster(workers: int) -> Iterator:
 
   environ = dict(os.environ)
   os.environ.update(cluster.coordinator_environment(environ))
-  import tensorflow as tf
-
   with (
     tempfile.TemporaryDirectory() as logs,
     cluster.LocalCluster(workers, 1, logs, environ=environ) as local,
   ):
-    strategy = tf.distribute.ParameterServerStrategy(
-      local.specification.cluster_resolver()
-    )
-    yield strategy, local.pids | {"coordinator": os.getpid()}
+    strategy = cluster.connect(local.specification)
+    yield strategy, Stopwatch(local.pids | {"coordinator": os.getpid()})
     # Without TensorFlow's farewell to servers that are gone.
     sys.stdout.flush()
     local.stop()
     os._exit(0)
 
 
-def clock(keras: types.ModuleType):
-  """Returns a callback that takes the time of the latest epoch."""
+class Stopwatch:
+  """Takes wall and processor time.
 
-  class Clock(keras.callbacks.Callback):
-    def on_epoch_begin(self, epoch, logs=None):
-      self._began = time.perf_counter()
+  Args:
+    pids: the processes, by names that begin with their role.
+  """
 
-    def on_epoch_end(self, epoch, logs=None):
-      self.seconds = time.perf_counter() - self._began
+  def __init__(self, pids: Mapping[str, int]) -> None:
+    self._pids = pids
 
-  return Clock()
+  def start(self) -> None:
+    """Begins."""
+    self._processor = _processor_seconds(self._pids)
+    self._began = time.perf_counter()
+
+  def stop(self) -> None:
+    """Ends."""
+    self._seconds = time.perf_counter() - self._began
+    now = _processor_seconds(self._pids)
+    self._processor = {r: now[r] - self._processor[r] for r in now}
+
+  def turn(self, steps: int) -> Turn:
+    """Returns what was taken."""
+    return Turn(steps, self._seconds, self._processor)
+
+  def callback(self, keras: types.ModuleType):
+    """Returns a callback that takes the time of an epoch, and no set-up's."""
+    return keras.callbacks.LambdaCallback(
+      on_epoch_begin=lambda epoch, logs: self.start(),
+      on_epoch_end=lambda epoch, logs: self.stop(),
+    )
 
 
 def _say(value) -> None:

@@ -3,8 +3,6 @@
 It loses updates: Keras 3's `assign_add` reads and writes without a lock.
 """
 
-import time
-
 from benchmarks import networks
 from benchmarks.systems import contest
 
@@ -14,7 +12,7 @@ _STEPS_PER_DISPATCH = 10
 def main() -> None:
   """Trains on a local cluster, in turns."""
   options = contest.arguments()
-  with contest.local_cluster(options.workers) as (strategy, pids):
+  with contest.local_cluster(options.workers) as (strategy, watch):
     import keras
     import tensorflow as tf
 
@@ -34,7 +32,7 @@ def main() -> None:
       with tf.GradientTape() as tape:
         loss = loss_fn(y, model(x, training=True))
       gradients = tape.gradient(loss, model.trainable_variables)
-      optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+      optimizer.apply(gradients, model.trainable_variables)
 
     @tf.function
     def dispatch(iterator):
@@ -46,13 +44,14 @@ def main() -> None:
 
     def run(steps):
       dispatches = max(1, steps // _STEPS_PER_DISPATCH)
-      began = time.perf_counter()
+      watch.start()
       for _ in range(dispatches):
         coordinator.schedule(dispatch, args=(iterator,))
       coordinator.join()
-      return dispatches * _STEPS_PER_DISPATCH, time.perf_counter() - began
+      watch.stop()
+      return watch.turn(dispatches * _STEPS_PER_DISPATCH)
 
-    contest.take_turns(run, pids)
+    contest.take_turns(run)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ _STEPS_PER_EXECUTION = 10
 def main() -> None:
   """Trains on a local cluster, in turns."""
   options = contest.arguments()
-  with contest.local_cluster(options.workers) as (strategy, pids):
+  with contest.local_cluster(options.workers) as (strategy, watch):
     import tensorflow as tf
     import tf_keras
 
@@ -28,15 +28,15 @@ def main() -> None:
       return data.repeat().batch(options.batch, drop_remainder=True)
 
     data = tf_keras.utils.experimental.DatasetCreator(dataset_fn)
-    clock = contest.clock(tf_keras)
+    callbacks = [watch.callback(tf_keras)]
 
     def run(steps):
       executions = max(1, steps // _STEPS_PER_EXECUTION)
       steps = executions * _STEPS_PER_EXECUTION
-      model.fit(data, steps_per_epoch=steps, verbose=0, callbacks=[clock])
-      return steps, clock.seconds
+      model.fit(data, steps_per_epoch=steps, verbose=0, callbacks=callbacks)
+      return watch.turn(steps)
 
-    contest.take_turns(run, pids)
+    contest.take_turns(run)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ and a push returns the new weights.
 
 import os
 import threading
-import time
 
 import numpy as np
 
@@ -87,7 +86,6 @@ def _work(pipe, options, worker, port) -> None:
     rpc.rpc_sync("ps", _create, (options.network,))
   pipe.send(None)
   while steps := pipe.recv():
-    began = time.perf_counter()
     weights = rpc.rpc_sync("ps", _pull)
     for step in range(steps):
       torch.nn.utils.vector_to_parameters(weights, parameters)
@@ -99,7 +97,7 @@ def _work(pipe, options, worker, port) -> None:
       gradients = torch.autograd.grad(loss, parameters)
       gradient = torch.cat([g.reshape(-1) for g in gradients])
       weights = rpc.rpc_sync("ps", _push, (gradient,))
-    pipe.send(time.perf_counter() - began)
+    pipe.send(None)
 
 
 def main() -> None:
@@ -128,13 +126,19 @@ def main() -> None:
   for pipe in pipes:
     pipe.recv()
 
+  watch = contest.Stopwatch(pids)
+
   def run(steps):
     each = max(1, steps // options.workers)
+    watch.start()
     for pipe in pipes:
       pipe.send(each)
-    return each * len(pipes), max(pipe.recv() for pipe in pipes)
+    for pipe in pipes:
+      pipe.recv()
+    watch.stop()
+    return watch.turn(each * len(pipes))
 
-  contest.take_turns(run, pids)
+  contest.take_turns(run)
 
 
 if __name__ == "__main__":

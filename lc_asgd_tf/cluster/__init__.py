@@ -1,5 +1,6 @@
 """Clusters: what a task knows of its cluster, and clusters of one machine."""
 
+from lc_asgd_tf.cluster.connection import connect
 from lc_asgd_tf.cluster.local import (
   LocalCluster,
   TaskFailure,
@@ -10,6 +11,7 @@ from lc_asgd_tf.cluster.resources import (
   Machine,
   common_environment,
   coordinator_environment,
+  keep_freed_memory,
   task_environment,
 )
 from lc_asgd_tf.cluster.specification import (
@@ -24,9 +26,11 @@ __all__ = [
   "TaskFailure",
   "check_port_free",
   "common_environment",
+  "connect",
   "coordinator_environment",
   "free_ports",
   "from_environment",
   "interrupt_main_thread",
+  "keep_freed_memory",
   "task_environment",
 ]

@@ -67,8 +67,7 @@ class LocalCluster:
   """Starts the worker and ps processes, watches over them, and stops them.
 
       with LocalCluster(num_workers=4, num_ps=1, log_dir="logs") as cluster:
-        resolver = cluster.specification.cluster_resolver()
-        strategy = tf.distribute.ParameterServerStrategy(resolver)
+        strategy = connect(cluster.specification)
         ...
 
   Entering the context returns once every task serves; leaving it, by an

@@ -55,6 +55,5 @@ def _adder(k):
   scalar = tf.TensorSpec([], tf.float32)
   with tf.init_scope():
     return tf.function(
-      lambda *pair: tuple(a + b for a, b in zip(pair[:k], pair[k:])),
-      autograph=False,
+      lambda *pair: tuple(map(tf.add, pair[:k], pair[k:])), autograph=False
     ).get_concrete_function(*[scalar] * (2 * k))

@@ -31,9 +31,7 @@ class Packing:
     """The packed vector's own shape and dtype."""
     return tf.TensorSpec([self.size], CARRIER)
 
-  def pack(
-    self, tensors: Sequence[tf.Tensor], *rest: tf.Tensor
-  ) -> tf.Tensor:
+  def pack(self, tensors: Sequence[tf.Tensor], *rest: tf.Tensor) -> tf.Tensor:
     """Returns the tensors as one vector, shape=(size,), float32.
 
     Args:

@@ -23,12 +23,12 @@ class Server:
   Messages and replies are packed vectors, one per shard:
 
       message to shard k   [ gradient_k | worker ]
-      message to shard 0   [ gradient_0 | worker | loss, seconds | contributions ]
+      message to shard 0   [ gradient_0 | worker | loss, seconds | buffers ]
       reply of shard k     [ weights_k ]
       reply of shard 0     [ weights_0 | version | buffers ]
 
-  The buffers are the model's non-trainable variables and contributions
-  are what workers add to them (see `lc_asgd_tf.normalization`).
+  The buffers of a reply are the model's non-trainable variables, and those of a
+  message what the worker adds to them (see `lc_asgd_tf.normalization`).
 
   Args:
     placement: for each shard, the variables that it takes over.

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 
-import tensorflow as tf
 from absl.testing import parameterized
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -75,9 +74,7 @@ def _main(module, num_workers, num_ps, directory, *scenarios):
   with cluster.LocalCluster(
     int(num_workers), int(num_ps), directory, environ=environ
   ) as local:
-    strategy = tf.distribute.ParameterServerStrategy(
-      local.specification.cluster_resolver()
-    )
+    strategy = cluster.connect(local.specification)
     results = {}
     for name in scenarios:
       scenario = getattr(importlib.import_module(module), name)

@@ -69,7 +69,7 @@ def _counts(trainer, logs):
     "worker_steps": metrics.steps,
     "worker_staleness_sum": metrics.staleness_sum,
     "worker_staleness_max": metrics.staleness_max,
-    "variables_per_shard": [len(s.weights) for s in server.shards],
+    "variables_per_shard": [len(part) for part in trainer._remote.placement],
   }
 
 

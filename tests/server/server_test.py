@@ -107,24 +107,26 @@ def _flat(arrays):
 
 
 _HOSTS = (
-  ("plain", False, 1),
-  ("plain_two_shards", False, 2),
-  ("compiled", True, 1),
-  ("compiled_two_shards", True, 2),
+  ("plain", False, 1, False),
+  ("plain_two_shards", False, 2, False),
+  ("flat", False, 1, True),
+  ("flat_two_shards", False, 2, True),
+  ("compiled", True, 1, True),
+  ("compiled_two_shards", True, 2, False),
 )
 
 
 class TrajectoryTest(parameterized.TestCase):
   @parameterized.named_parameters(
-    (f"{case.name}_{host}", case, jit_compile, num_shards)
+    (f"{case.name}_{host}", case, jit_compile, num_shards, flat)
     for case in trajectories.CASES
-    for host, jit_compile, num_shards in _HOSTS
+    for host, jit_compile, num_shards, flat in _HOSTS
     # Compiling takes seconds: with momentum only, and on two shards only the
     # rules that these share something for.
     if not jit_compile
     or (case.momentum and (num_shards == 1 or case.line is not None))
   )
-  def test_follows_the_equations(self, case, jit_compile, num_shards):
+  def test_follows_the_equations(self, case, jit_compile, num_shards, flat):
     expected = case.simulate()
     driver = _Driver(
       trajectories.split(trajectories.INITIAL),
@@ -134,6 +136,7 @@ class TrajectoryTest(parameterized.TestCase):
       ),
       num_shards,
       jit_compile,
+      flat=flat,
     )
     version = 0
     for action, worker in case.events:
@@ -171,7 +174,7 @@ class LookAheadTest(parameterized.TestCase):
     momentum=(0.0, 0.9), host=[host[1:] for host in _HOSTS]
   )
   def test_follows_the_equations(self, momentum, host):
-    jit_compile, num_shards = host
+    jit_compile, num_shards, flat = host
     expected = trajectories.simulate_dana(momentum)
     driver = _Driver(
       trajectories.split(trajectories.INITIAL),
@@ -179,6 +182,7 @@ class LookAheadTest(parameterized.TestCase):
       lambda: keras.optimizers.SGD(trajectories.LEARNING_RATE),
       num_shards,
       jit_compile,
+      flat=flat,
     )
     version = 0
     for action, worker in trajectories.INTERLEAVED:
@@ -475,8 +479,8 @@ class CountingTest(parameterized.TestCase):
     np.testing.assert_array_equal(rows[1], [0, 1.5, 1, 1, 2.0, 0.0])
     np.testing.assert_array_equal(rows[2:], 0.0)
 
-  @parameterized.named_parameters(*_HOSTS[2:])
-  def test_compiles_once(self, jit_compile, num_shards):
+  @parameterized.named_parameters(*_HOSTS[-2:])
+  def test_compiles_once(self, jit_compile, num_shards, flat):
     workers = 8
     driver = _Driver(
       [[1.0, 2.0], [3.0]],
@@ -484,6 +488,7 @@ class CountingTest(parameterized.TestCase):
       num_shards=num_shards,
       jit_compile=jit_compile,
       num_workers=workers,
+      flat=flat,
     )
     seconds = []
     for worker in range(workers):
@@ -504,7 +509,7 @@ class CountingTest(parameterized.TestCase):
 
   @parameterized.named_parameters(*_HOSTS)
   def test_variables_are_touched_in_compiled_functions_only(
-    self, jit_compile, num_shards
+    self, jit_compile, num_shards, flat
   ):
     """Such a function holds the locks of all of its variables."""
     hosted = _Driver(
@@ -513,6 +518,7 @@ class CountingTest(parameterized.TestCase):
       lambda: keras.optimizers.Adam(0.1),
       num_shards,
       jit_compile,
+      flat=flat,
     ).server
     push = tf.function(hosted.push).get_concrete_function(
       tf.TensorSpec([], tf.int64), hosted.message_specs(), hosted.reply_specs()
@@ -693,12 +699,14 @@ class RejectionTest(parameterized.TestCase):
   """A push that is not finite counts as zero, wherever it is not."""
 
   @parameterized.named_parameters(
-    (f"{name}_{host}", value, jit_compile, num_shards)
+    (f"{name}_{host}", value, jit_compile, num_shards, flat)
     for name, value in (("nan", np.nan), ("inf", np.inf), ("huge", 1e30))
-    for host, jit_compile, num_shards in _HOSTS
+    for host, jit_compile, num_shards, flat in _HOSTS
     if not jit_compile or name == "nan"
   )
-  def test_counts_as_a_gradient_of_zero(self, value, jit_compile, num_shards):
+  def test_counts_as_a_gradient_of_zero(
+    self, value, jit_compile, num_shards, flat
+  ):
     mean = keras.Variable(np.float32(2.0), trainable=False, name="mean")
     driver = _Driver(
       [[1.0], [2.0]],
@@ -708,6 +716,7 @@ class RejectionTest(parameterized.TestCase):
       jit_compile,
       buffers=[mean],
       buffer_kinds=[(normalization.Kind.MOVING_STATISTIC, 0.5)],
+      flat=flat,
     )
     driver.pull(0)
     driver.pull(1)
