@@ -35,9 +35,7 @@ class WorkerMetrics:
 
   def add(self, packed: np.ndarray) -> None:
     """Adds the result of one dispatch."""
-    *states, steps, total, largest = (
-      part.numpy() for part in self._step.result.unpack(tf.constant(packed))
-    )
+    *states, steps, total, largest = self._step.result.unpack_array(packed)
     for sums, state, start in zip(
       self._sums, states, self._step.initial_metrics, strict=True
     ):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 # float32 and not bytes, so that packing runs where the gradients are.
@@ -61,6 +62,21 @@ class Packing:
       _from_carrier(part, spec)
       for part, spec in zip(parts, self._specs, strict=True)
     ]
+
+  def unpack_array(self, vector: np.ndarray) -> list[np.ndarray]:
+    """As `unpack`, for NumPy and without a call of TensorFlow."""
+    ends = np.cumsum(self._sizes)
+    return [
+      _array_from_carrier(vector[end - size : end], spec)
+      for end, size, spec in zip(ends, self._sizes, self._specs, strict=True)
+    ]
+
+
+def _array_from_carrier(part: np.ndarray, spec: tf.TensorSpec) -> np.ndarray:
+  dtype = spec.dtype.as_numpy_dtype
+  same_bits = spec.dtype.size >= CARRIER.size
+  values = part.view(dtype) if same_bits else part.astype(dtype)
+  return values.reshape(spec.shape)
 
 
 def _to_carrier(tensor: tf.Tensor) -> tf.Tensor:

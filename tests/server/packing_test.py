@@ -79,6 +79,18 @@ class PackingTest(parameterized.TestCase):
     (actual,) = _round_trip([values], jit_compile)
     self.assert_same_bits(actual, values)
 
+  def test_arrays_are_unpacked_likewise(self):
+    values = [*_VALUES.values(), np.array(2**40, "int64"), np.zeros([2, 0])]
+    packing = server.Packing(
+      [tf.TensorSpec(value.shape, value.dtype) for value in values]
+    )
+    vector = packing.pack([tf.constant(value) for value in values])
+    arrays = packing.unpack_array(vector.numpy())
+    for actual, expected in zip(arrays, packing.unpack(vector), strict=True):
+      self.assertEqual(actual.dtype, expected.dtype)
+      self.assertEqual(actual.shape, expected.shape)
+      self.assertEqual(actual.tobytes(), expected.numpy().tobytes())
+
   @parameterized.parameters(False, True)
   def test_round_trip_of_many_shapes(self, jit_compile):
     values = [
