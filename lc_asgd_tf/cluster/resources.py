@@ -35,6 +35,7 @@ _MIN_INTER_OP = 2
 # Of glibc's <malloc.h>.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
+_M_ARENA_MAX = -8
 _LARGEST_INT = 2**31 - 1
 
 # gRPC sends even calls to this machine through the proxy that http_proxy
@@ -111,6 +112,8 @@ def keep_freed_memory() -> None:
     mallopt = ctypes.CDLL(None).mallopt
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)
+    # The arenas of threads cannot grow to large buffers.
+    mallopt(_M_ARENA_MAX, 1)
 
 
 def task_environment(

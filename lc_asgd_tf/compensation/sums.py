@@ -1,12 +1,10 @@
 """Several sums over the same elements in one pass over memory."""
 
-import functools
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-# TensorFlow has this op of XLA's, and no public name for it.
-from tensorflow.compiler.tf2xla.ops import gen_xla_ops
+from lc_asgd_tf import xla_ops
 
 # Elements per partial sum: few, so that float32 loses little, and yet so many
 # that a model of millions of weights has few partial sums.
@@ -29,31 +27,8 @@ def totals(terms: Sequence[tf.Tensor]) -> tf.Tensor:
   parts = []
   if rows:
     body = [tf.reshape(t[: rows * _ROW], [rows, _ROW]) for t in terms]
-    parts.append(tf.reduce_sum(_sums_of_rows(body), axis=1))
+    parts.append(tf.reduce_sum(tf.stack(xla_ops.sums_of_rows(body)), axis=1))
   if size % _ROW:
     tail = [t[tf.newaxis, rows * _ROW :] for t in terms]
-    parts.append(_sums_of_rows(tail)[:, 0])
+    parts.append(tf.concat(xla_ops.sums_of_rows(tail), axis=0))
   return tf.add_n(parts) if parts else tf.zeros([len(terms)])
-
-
-def _sums_of_rows(terms):
-  """Returns the sums over axis 1, shape=(k, rows)."""
-  zeros = [tf.constant(0.0)] * len(terms)
-  return tf.stack(
-    gen_xla_ops.xla_variadic_reduce_v2(
-      inputs=terms,
-      init_values=zeros,
-      dimensions_to_reduce=[1],
-      reducer=_adder(len(terms)),
-    )
-  )
-
-
-@functools.cache
-def _adder(k):
-  """Returns the function that adds up k pairs."""
-  scalar = tf.TensorSpec([], tf.float32)
-  with tf.init_scope():
-    return tf.function(
-      lambda *pair: tuple(map(tf.add, pair[:k], pair[k:])), autograph=False
-    ).get_concrete_function(*[scalar] * (2 * k))

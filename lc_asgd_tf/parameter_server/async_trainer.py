@@ -20,6 +20,12 @@ from lc_asgd_tf.parameter_server import (
 # How many dispatches may wait per worker: enough that nobody idles behind a
 # worker that is this many times slower than the others.
 _DISPATCHES_PER_WORKER = 32
+# How many steps a dispatch has by default: at first, and then as many as a
+# worker does in some time, so that the coordinator is neither kept busy by
+# short ones nor kept waiting by long ones.
+_FIRST_STEPS_PER_DISPATCH = 16
+_MAX_STEPS_PER_DISPATCH = 64
+_SECONDS_PER_DISPATCH = 0.5
 # The coordinator works out the logs of the progress bar no more often.
 _SECONDS_BETWEEN_LOGS = 0.2
 
@@ -48,7 +54,7 @@ class AsyncTrainer:
     steps_per_dispatch: how many steps a worker does per message from the
       coordinator. None for `steps_per_execution` if the model was compiled
       with more than 1, and otherwise so many that every worker gets several
-      dispatches per epoch, at most 16.
+      dispatches per epoch, each of about half a second, at most 64.
 
   Raises:
     TypeError: if the strategy or the optimizer is of another kind.
@@ -80,6 +86,8 @@ class AsyncTrainer:
     self.num_workers = _count_tasks("worker")
     self.num_ps = _count_tasks("ps")
     self._remote = None
+    # Steps that one worker does in a second; None before the first epoch.
+    self._speed = None
 
   def fit(
     self,
@@ -273,6 +281,7 @@ class AsyncTrainer:
     remaining = steps
     waiting = collections.deque()
     logs, logs_at = {}, 0.0
+    first_result = None
     while remaining or waiting:
       self._update_learning_rate()
       while remaining and not self.model.stop_training and len(waiting) < limit:
@@ -289,17 +298,27 @@ class AsyncTrainer:
       # Of a round all at once; otherwise each as it comes.
       for _ in range(len(waiting) if synchronous else 1):
         self._metrics.add(waiting.popleft().fetch())
+      # What came before it includes compilation.
+      first_result = first_result or (self._metrics.steps, time.monotonic())
       if time.monotonic() - logs_at > _SECONDS_BETWEEN_LOGS:
         logs, logs_at = self._metrics.logs(), time.monotonic()
       callbacks.on_train_batch_end(self._metrics.steps - 1, logs)
     self._coordinator.join()
+    if first_result and self._metrics.steps > first_result[0]:
+      steps = self._metrics.steps - first_result[0]
+      seconds = time.monotonic() - first_result[1]
+      self._speed = steps / seconds / self.num_workers
 
   def _dispatch_size(self, steps: int) -> int:
     if self._steps_per_dispatch is not None:
       return self._steps_per_dispatch
     if self.model.steps_per_execution > 1:
       return self.model.steps_per_execution
-    return max(1, min(16, steps // (4 * self.num_workers)))
+    size = _FIRST_STEPS_PER_DISPATCH
+    if self._speed is not None:
+      size = int(self._speed * _SECONDS_PER_DISPATCH)
+    size = min(size, _MAX_STEPS_PER_DISPATCH, steps // (4 * self.num_workers))
+    return max(1, size)
 
   def _update_learning_rate(self) -> None:
     """Passes on what callbacks have set, unless a schedule rules."""

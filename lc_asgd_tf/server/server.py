@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-from lc_asgd_tf import normalization, predictors
+from lc_asgd_tf import normalization, predictors, xla_ops
 from lc_asgd_tf.compensation import compensation as compensation_lib
 from lc_asgd_tf.server import buffers as buffers_lib
 from lc_asgd_tf.server import ledger as ledger_lib
@@ -197,6 +197,13 @@ class Server:
             messages[k], snapshots[k]
           )
           shares.append(share)
+      if len(self.shards) == 1 and self._jit_compile:
+        # Read a second time, rather than written and read again.
+        displacements = [None]
+        messages, snapshots = (
+          xla_ops.optimization_barrier(vectors)
+          for vectors in (messages, snapshots)
+        )
       with tf.device(self.devices[0]):
         sums = tf.add_n(shares)
     senders = [worker] * len(self.shards)
@@ -213,17 +220,18 @@ class Server:
     replies = []
     for k, part in enumerate(self.shards):
       with tf.device(self.devices[k]):
-        replies.append(
-          compiled(part.apply)(
-            senders[k],
-            messages[k],
-            snapshots[k],
-            displacements[k],
-            coefficients,
-            accepted,
-            heading if k == 0 else None,
-          )
+        arguments = (
+          senders[k],
+          messages[k],
+          snapshots[k],
+          displacements[k],
+          coefficients,
+          accepted,
         )
+        if k == 0:
+          replies.append(compiled(self._apply_first)(heading, *arguments))
+        else:
+          replies.append(compiled(part.apply)(*arguments))
     return replies
 
   def learn(self, first: tf.Tensor) -> tf.Tensor:
@@ -262,7 +270,16 @@ class Server:
 
   def _pull_first(self, worker):
     version = self.ledger.pull(worker)
-    return tf.concat([self.shards[0].pull(), self._head(version)], axis=0)
+    return self._append(self.shards[0].pull(), self._head(version))
+
+  def _apply_first(self, heading, *arguments):
+    return self._append(self.shards[0].apply(*arguments), heading)
+
+  def _append(self, weights, heading):
+    if self._jit_compile:
+      # Alone, a concatenation copies whole blocks.
+      weights, heading = xla_ops.optimization_barrier([weights, heading])
+    return tf.concat([weights, heading], axis=0)
 
   def _book(self, worker, report, sums):
     loss, compute, communication, contributions = self._report.unpack(report)

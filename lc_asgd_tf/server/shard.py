@@ -178,7 +178,6 @@ class Shard:
     displacement: Sequence[tf.Tensor] | None,
     coefficients: Sequence[tf.Tensor],
     accepted: tf.Tensor | None = None,
-    tail: tf.Tensor | None = None,
   ) -> tf.Tensor:
     """Compensates, hands u to the inner optimizer, returns the new weights.
 
@@ -189,7 +188,6 @@ class Shard:
       displacement: d as `measure` returned it, or None to take it now.
       coefficients: the rule's scalars.
       accepted: shape=(), bool; whether the push counts. None: it does.
-      tail: shape=(k,), float32, what to append to the reply.
 
     Returns:
       What the worker pulls next, packed, which is also its next snapshot.
@@ -197,8 +195,7 @@ class Shard:
     self._update(
       worker, gradient, snapshot, displacement, coefficients, accepted
     )
-    reply = self.pull()
-    return reply if tail is None else tf.concat([reply, tail], axis=0)
+    return self.pull()
 
   def _update(
     self, worker, gradient, snapshot, displacement, coefficients, accepted
