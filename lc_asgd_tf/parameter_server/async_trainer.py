@@ -2,6 +2,7 @@
 
 import collections
 import inspect
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -53,8 +54,8 @@ class AsyncTrainer:
       partitioner is not used.
     steps_per_dispatch: how many steps a worker does per message from the
       coordinator. None for `steps_per_execution` if the model was compiled
-      with more than 1, and otherwise so many that every worker gets several
-      dispatches per epoch, each of about half a second, at most 64.
+      with more than 1, and otherwise about half a second's, at most 64, and
+      fewer towards the end of an epoch.
 
   Raises:
     TypeError: if the strategy or the optimizer is of another kind.
@@ -267,12 +268,11 @@ class AsyncTrainer:
     """Schedules the steps of one epoch and waits for all of them."""
     self._metrics.reset()
     self._remote.reset_statistics()
-    size = self._dispatch_size(steps)
     limit = _DISPATCHES_PER_WORKER * self.num_workers
     synchronous = self.model.optimizer.compensation.synchronous
     if synchronous:
       # A round is one step of each worker, and begins when the last one ended.
-      size, limit = 1, self.num_workers
+      limit = self.num_workers
       if steps % self.num_workers:
         raise errors.UserError(
           f"steps_per_epoch={steps} is no whole number of rounds of "
@@ -285,7 +285,7 @@ class AsyncTrainer:
     while remaining or waiting:
       self._update_learning_rate()
       while remaining and not self.model.stop_training and len(waiting) < limit:
-        now = min(size, remaining)
+        now = 1 if synchronous else self._dispatch_size(remaining)
         remaining -= now
         waiting.append(
           self._coordinator.schedule(
@@ -309,16 +309,19 @@ class AsyncTrainer:
       seconds = time.monotonic() - first_result[1]
       self._speed = steps / seconds / self.num_workers
 
-  def _dispatch_size(self, steps: int) -> int:
+  def _dispatch_size(self, remaining: int) -> int:
+    """Returns how many of the remaining steps the next dispatch has."""
     if self._steps_per_dispatch is not None:
-      return self._steps_per_dispatch
+      return min(self._steps_per_dispatch, remaining)
     if self.model.steps_per_execution > 1:
-      return self.model.steps_per_execution
+      return min(self.model.steps_per_execution, remaining)
     size = _FIRST_STEPS_PER_DISPATCH
     if self._speed is not None:
       size = int(self._speed * _SECONDS_PER_DISPATCH)
-    size = min(size, _MAX_STEPS_PER_DISPATCH, steps // (4 * self.num_workers))
-    return max(1, size)
+    # Shorter and shorter towards the end of an epoch, so that all workers
+    # finish at about the same time (Polychronopoulos and Kuck 1987).
+    share = math.ceil(remaining / (2 * self.num_workers))
+    return max(1, min(size, _MAX_STEPS_PER_DISPATCH, share))
 
   def _update_learning_rate(self) -> None:
     """Passes on what callbacks have set, unless a schedule rules."""
