@@ -10,6 +10,10 @@ in each repetition every one of them trains for about the same time, in a random
 order, and ratios are taken within a repetition, so that a slow phase of the
 machine touches all sides.
 
+tf_keras and the loop run on TensorFlow's own servers, with as many threads;
+`tf_keras_tuned` runs on the servers of this package, whose idle threads sleep
+and which keep their memory (see docs/performance.md).
+
 Beside it stands the processor time per step of workers, ps and coordinator,
 which says where a step's time goes.
 """
@@ -37,11 +41,13 @@ class Contestant:
   Attributes:
     program: a module of `benchmarks.systems`.
     rule: for this package, a class of `lc_asgd_tf`.
+    stock: whether on TensorFlow's own servers, rather than on this package's.
     needs: the package that must be installed.
   """
 
   program: str
   rule: str = ""
+  stock: bool = False
   needs: str = "lc_asgd_tf"
 
 
@@ -50,8 +56,9 @@ _CONTESTANTS: Mapping[str, Contestant] = {
   _LIMIT: Contestant("compute_limit"),
   "lc_asgd": Contestant("async_trainer", "LCASGD"),
   "asgd": Contestant("async_trainer", "ASGD"),
-  "tf_keras": Contestant("tf_keras_fit", needs="tf_keras"),
-  "keras_loop": Contestant("keras_loop"),
+  "tf_keras": Contestant("tf_keras_fit", stock=True, needs="tf_keras"),
+  "tf_keras_tuned": Contestant("tf_keras_fit", needs="tf_keras"),
+  "keras_loop": Contestant("keras_loop", stock=True),
   "torch_rpc": Contestant("torch_rpc", needs="torch"),
 }
 _ROLES = ("worker", "ps", "coordinator")
@@ -71,10 +78,10 @@ _BATCH = flags.DEFINE_integer(
   "batch", 32, "Examples per step.", lower_bound=1, upper_bound=1000
 )
 _SECONDS = flags.DEFINE_float(
-  "seconds", 6.0, "About how long one turn takes.", lower_bound=0.1
+  "seconds", 8.0, "About how long one turn takes.", lower_bound=0.1
 )
 _REPETITIONS = flags.DEFINE_integer(
-  "repetitions", 7, "How often every system has its turn.", lower_bound=1
+  "repetitions", 5, "How often every system has its turn.", lower_bound=1
 )
 
 
@@ -131,6 +138,8 @@ def _start(name: str, network: str) -> contest.System:
   ]
   if contestant.rule:
     command.append(f"--rule={contestant.rule}")
+  if contestant.stock:
+    command.append("--stock")
   return contest.System(command, os.environ)
 
 

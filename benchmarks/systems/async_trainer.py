@@ -7,7 +7,7 @@ from benchmarks.systems import contest
 def main() -> None:
   """Trains on a local cluster, in turns."""
   options = contest.arguments()
-  with contest.local_cluster(options.workers) as (strategy, watch):
+  with contest.cluster_of(options) as (strategy, watch):
     import keras
     import tensorflow as tf
 

@@ -98,12 +98,13 @@ class System:
 
 
 def arguments() -> argparse.Namespace:
-  """Reads what every system is told: network, workers, batch, rule."""
+  """Reads what every system is told: network, workers, batch, and so on."""
   parser = argparse.ArgumentParser()
   parser.add_argument("--network", choices=networks.NAMES, required=True)
   parser.add_argument("--workers", type=int, required=True)
   parser.add_argument("--batch", type=int, required=True)
   parser.add_argument("--rule", default="")
+  parser.add_argument("--stock", action="store_true")
   return parser.parse_args()
 
 
@@ -120,10 +121,7 @@ def take_turns(run: Callable[[int], Turn]) -> None:
 
 @contextlib.contextmanager
 def local_cluster(workers: int) -> Iterator:
-  """Gives a `LocalCluster` with one ps, and its strategy.
-
-  It is the same for all systems of TensorFlow, and so are the threads.
-  """
+  """Gives a strategy on a cluster of this package, with one ps, and a watch."""
   from lc_asgd_tf import cluster
 
   environ = dict(os.environ)
@@ -138,6 +136,58 @@ def local_cluster(workers: int) -> Iterator:
     sys.stdout.flush()
     local.stop()
     os._exit(0)
+
+
+@contextlib.contextmanager
+def stock_cluster(workers: int) -> Iterator:
+  """The same with TensorFlow's own server and strategy, as users have them.
+
+  The numbers of threads and everything else in the environment are those of
+  `local_cluster`.
+  """
+  from lc_asgd_tf import cluster
+
+  environ = dict(os.environ)
+  os.environ.update(cluster.coordinator_environment(environ))
+  import tensorflow as tf
+
+  addresses = [f"127.0.0.1:{port}" for port in cluster.free_ports(workers + 2)]
+  specification = cluster.ClusterSpecification(
+    chief=addresses[0], ps=(addresses[1],), workers=tuple(addresses[2:])
+  )
+  machine = cluster.Machine.detect(environ)
+  with contextlib.ExitStack() as stack:
+    pids = {"coordinator": os.getpid()}
+    tasks = []
+    for task in [("ps", 0), *(("worker", i) for i in range(workers))]:
+      settings = cluster.task_environment(
+        machine, *task, num_workers=workers, num_ps=1, environ=environ
+      )
+      process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.systems.stock_server"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environ | settings | {"TF_CONFIG": specification.tf_config(*task)},
+      )
+      stack.callback(process.kill)
+      tasks.append(process)
+      pids[f"{task[0]} {task[1]}"] = process.pid
+    for process in tasks:
+      process.stdout.readline()
+    strategy = tf.distribute.ParameterServerStrategy(
+      specification.cluster_resolver()
+    )
+    yield strategy, Stopwatch(pids)
+    sys.stdout.flush()
+    stack.close()
+    os._exit(0)
+
+
+def cluster_of(options: argparse.Namespace):
+  """Returns the cluster that a system is told to run on."""
+  make = stock_cluster if options.stock else local_cluster
+  return make(options.workers)
 
 
 class Stopwatch:

@@ -12,7 +12,7 @@ _STEPS_PER_DISPATCH = 10
 def main() -> None:
   """Trains on a local cluster, in turns."""
   options = contest.arguments()
-  with contest.local_cluster(options.workers) as (strategy, watch):
+  with contest.cluster_of(options) as (strategy, watch):
     import keras
     import tensorflow as tf
 

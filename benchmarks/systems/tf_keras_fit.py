@@ -9,7 +9,7 @@ _STEPS_PER_EXECUTION = 10
 def main() -> None:
   """Trains on a local cluster, in turns."""
   options = contest.arguments()
-  with contest.local_cluster(options.workers) as (strategy, watch):
+  with contest.cluster_of(options) as (strategy, watch):
     import tensorflow as tf
     import tf_keras
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from lc_asgd_tf import xla_ops
+from lc_asgd_tf.compensation import xla_ops
 
 # Elements per partial sum: few, so that float32 loses little, and yet so many
 # that a model of millions of weights has few partial sums.

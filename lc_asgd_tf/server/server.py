@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-from lc_asgd_tf import normalization, predictors, xla_ops
+from lc_asgd_tf import normalization, predictors
 from lc_asgd_tf.compensation import compensation as compensation_lib
+from lc_asgd_tf.compensation import xla_ops
 from lc_asgd_tf.server import buffers as buffers_lib
 from lc_asgd_tf.server import ledger as ledger_lib
 from lc_asgd_tf.server import packing, shard
