@@ -14,6 +14,7 @@ so that gradient, weights, snapshot and MS are read twice. Messages on their way
 through the network are not part of it.
 """
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,9 @@ from absl import app, flags
 
 _WEIGHTS = flags.DEFINE_integer(
   "weights", 25_600_000, "How many weights.", lower_bound=1
+)
+_WORKERS = flags.DEFINE_integer(
+  "workers", 2, "How many push in turn.", lower_bound=1
 )
 _REPETITIONS = flags.DEFINE_integer(
   "repetitions", 15, "How often each is timed.", lower_bound=1
@@ -59,8 +63,9 @@ def main(argv: Sequence[str]) -> None:
       operation()
       seconds[name].append(time.perf_counter() - began)
   print(
-    f"{_WEIGHTS.value:,} weights, {_THREADS.value} threads, medians of "
-    f"{_REPETITIONS.value}, quartiles of the ratio in brackets.\n"
+    f"{_WEIGHTS.value:,} weights, {_WORKERS.value} workers, {_THREADS.value} "
+    f"threads, medians of {_REPETITIONS.value}, quartiles of the ratio in "
+    "brackets.\n"
   )
   print("| | vectors moved | ms | GB/s | / triad |")
   print("| --- | ---: | ---: | ---: | ---: |")
@@ -100,6 +105,7 @@ def _push(rule: str) -> Callable[[], None]:
 
   import lc_asgd_tf
   from lc_asgd_tf import server
+  from lc_asgd_tf.server import snapshots
 
   optimizer = getattr(lc_asgd_tf, rule)(1e-3, momentum=0.9)
   variable = keras.Variable(
@@ -107,28 +113,37 @@ def _push(rule: str) -> Callable[[], None]:
   )
   hosted = server.Server(
     [[variable]],
-    [optimizer.new_inner_optimizer(2)],
+    [optimizer.new_inner_optimizer(_WORKERS.value)],
     optimizer.compensation,
-    num_workers=2,
+    num_workers=_WORKERS.value,
     flat=True,
   )
   del variable
-  workers = [tf.constant(m, tf.int64) for m in range(2)]
   gradient = tf.random.stateless_normal([_WEIGHTS.value], [0, 1])
-  loss = tf.constant(1.0)
-  messages = hosted.messages([[gradient]], loss)
-  push = tf.function(hosted.push, autograph=False)
-  reads = optimizer.compensation.uses_displacement
-  # What a ps task keeps in `SeparateSnapshots`: the replies themselves.
-  snapshots = [hosted.pull(worker) if reads else [None] for worker in workers]
-  turn = [0]
+  messages = hosted.messages([[gradient]], tf.constant(1.0))
+  kept = None
+  if optimizer.compensation.uses_displacement:
+    (spec,) = hosted.reply_specs()
+    kept = snapshots.SeparateSnapshots(tf.zeros(spec.shape), _WORKERS.value)
+    for m in range(_WORKERS.value):
+      worker = tf.constant(m, tf.int64)
+      kept.write(worker, hosted.pull(worker)[0])
+
+  @tf.function(autograph=False)
+  def push(worker):
+    pulled = None if kept is None else kept.read(worker)
+    (reply,) = hosted.push(worker, messages, [pulled])
+    if kept is not None:
+      kept.write(worker, reply)
+    return reply
+
+  workers = itertools.cycle(
+    [tf.constant(m, tf.int64) for m in range(_WORKERS.value)]
+  )
 
   def run():
-    m = turn[0] = 1 - turn[0]
-    reply = push(workers[m], messages, snapshots[m])
+    push(next(workers))
     hosted.ledger.version.numpy()
-    if reads:
-      snapshots[m] = reply
 
   return run
 

@@ -94,8 +94,11 @@ def main(argv: list[str]) -> int:
         )
       try:
         result = _train(stack, external, local, directory)
-      except (KeyboardInterrupt, tf.errors.OpError):
+      except (KeyboardInterrupt, tf.errors.OpError, RuntimeError) as error:
         _blame_task(local)
+        # What TensorFlow makes of an interrupt that comes while it raises.
+        if "REPLACED BY KeyboardInterrupt" in str(error):
+          raise KeyboardInterrupt from error
         raise
   except cluster_lib.TaskFailure as failure:
     print(f"lc-asgd-train: {failure}", file=sys.stderr)

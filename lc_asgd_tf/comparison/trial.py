@@ -74,6 +74,9 @@ class Program:
     known_rules: rules by name.
     data_dir: where TFDS keeps data sets.
     judge: whether to judge the predictor, which costs a forward pass per step.
+
+  Raises:
+    UserError: if a batch is larger than the data set.
   """
 
   def __init__(
@@ -90,6 +93,11 @@ class Program:
       splits["test_split"] = cell.test_split
     self._dataset = datasets.load(cell.dataset, data_dir, **splits)
     self._steps = self._dataset.num_train // cell.batch_size
+    if not self._steps:
+      raise errors.UserError(
+        f"batch_size={cell.batch_size} is more than the "
+        f"{self._dataset.num_train} examples of {cell.dataset}."
+      )
     self._test = self._dataset.test(256).cache()
     labels = np.concatenate([y.numpy() for _, y in self._test])
     self._constant_error = 1 - np.bincount(labels).max() / len(labels)
@@ -125,9 +133,7 @@ class Program:
     ):
       variable.assign(new.value)
     self._begin(cell)
-    recorder = _Recorder(
-      self._test, self._dataset.num_train, max(1, cell.epochs // _EVALUATIONS)
-    )
+    recorder = _Recorder(self._test, max(1, cell.epochs // _EVALUATIONS))
     server_weights = (
       callbacks.PlainBatchNormalization()
       if self._plain
@@ -185,7 +191,7 @@ class Program:
 class _Recorder(keras.callbacks.Callback):
   """Keeps what reports and plots need of every epoch; stops at NaN."""
 
-  def __init__(self, test, num_train, every):
+  def __init__(self, test, every):
     super().__init__()
     self._test = test
     self._every = every

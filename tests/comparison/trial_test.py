@@ -154,5 +154,12 @@ class ProgramTest(parameterized.TestCase):
     self.assertNotEqual(other[0]["test_loss"], first[0]["test_loss"])
 
 
+class BadInputTest(absltest.TestCase):
+  def test_a_batch_larger_than_the_data_set(self):
+    cell = dataclasses.replace(_CELL, batch_size=286)
+    with self.assertRaisesRegex(ValueError, "batch_size=286 is more than"):
+      trial.Program(cell, rules.known())
+
+
 if __name__ == "__main__":
   absltest.main()

@@ -132,7 +132,6 @@ class CompareTest(parameterized.TestCase):
     ("--preset=huge", "preset"),
     ("--rules=lcasgd", "there is no rule 'lcasgd'"),
     ("--num_workers=0", "--num_workers: '0' is not a whole number from 1 on"),
-    ("--dataset=no_such_data", "no_such_data"),
   )
   def test_bad_input_is_one_line(self, flag, message):
     status, stdout, stderr = _compare(self.directory, *_SMALL, flag)

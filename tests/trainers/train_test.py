@@ -185,7 +185,6 @@ class TrainTest(parameterized.TestCase):
     ("argument", ["nonsense"], "nonsense"),
     ("data_set", ["--dataset=digitz"], "digits"),
     ("model", ["--model=nonsense"], "resnet20"),
-    ("model_file", ["--model=missing.keras"], "missing.keras"),
     ("no_images", ["--dataset=breast_cancer"], "needs images"),
     (
       "no_integers",
