@@ -185,7 +185,6 @@ class TrainTest(parameterized.TestCase):
     ("argument", ["nonsense"], "nonsense"),
     ("data_set", ["--dataset=digitz"], "digits"),
     ("model", ["--model=nonsense"], "resnet20"),
-    ("no_images", ["--dataset=breast_cancer"], "needs images"),
     (
       "no_integers",
       ["--dataset=breast_cancer", "--model=characters"],
