@@ -28,6 +28,14 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
   return images, digits.target.astype(np.int64)
 
 
+def dataset(batch: int):
+  """Returns the digits as an endless `tf.data.Dataset` of batches."""
+  import tensorflow as tf
+
+  data = tf.data.Dataset.from_tensor_slices(digits())
+  return data.repeat().batch(batch, drop_remainder=True)
+
+
 def keras_network(name: str, keras: types.ModuleType):
   """Returns a network of Keras 3 or of tf_keras, whichever is given."""
   layers = keras.layers

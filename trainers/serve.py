@@ -80,6 +80,7 @@ def main(argv: list[str]) -> NoReturn:
 def _start_server(task: ClusterSpecification) -> tf.distribute.Server:
   import tensorflow as tf
 
+  from lc_asgd_tf.cluster import connection
   from lc_asgd_tf.errors import UserError
 
   try:
@@ -88,12 +89,7 @@ def _start_server(task: ClusterSpecification) -> tf.distribute.Server:
       job_name=task.task_type,
       task_index=task.task_index,
       protocol="grpc",
-      # As `lc_asgd_tf.cluster.connect` asks for in its own threads.
-      config=tf.compat.v1.ConfigProto(
-        experimental=tf.compat.v1.ConfigProto.Experimental(
-          disable_thread_spinning=True
-        )
-      ),
+      config=connection.session_options(),
     )
   except tf.errors.OpError as error:
     raise UserError(

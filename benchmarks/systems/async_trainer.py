@@ -9,7 +9,6 @@ def main() -> None:
   options = contest.arguments()
   with contest.cluster_of(options) as (strategy, watch):
     import keras
-    import tensorflow as tf
 
     import lc_asgd_tf
 
@@ -19,11 +18,9 @@ def main() -> None:
       rule(0.01, momentum=0.9),
       keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
-    images, labels = networks.digits()
 
     def dataset_fn():
-      data = tf.data.Dataset.from_tensor_slices((images, labels))
-      return data.repeat().batch(options.batch, drop_remainder=True)
+      return networks.dataset(options.batch)
 
     trainer = lc_asgd_tf.AsyncTrainer(model, strategy)
     callbacks = [watch.callback(keras)]

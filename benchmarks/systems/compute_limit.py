@@ -16,7 +16,6 @@ _STEPS_PER_EXECUTION = 10
 
 def _train_alone(pipe, options) -> None:
   import keras
-  import tensorflow as tf
 
   model = networks.keras_network(options.network, keras)
   model.compile(
@@ -24,8 +23,7 @@ def _train_alone(pipe, options) -> None:
     keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     steps_per_execution=_STEPS_PER_EXECUTION,
   )
-  data = tf.data.Dataset.from_tensor_slices(networks.digits())
-  data = data.repeat().batch(options.batch, drop_remainder=True)
+  data = networks.dataset(options.batch)
   watch = contest.Stopwatch({"worker": os.getpid()})
   callbacks = [watch.callback(keras)]
   pipe.send(None)

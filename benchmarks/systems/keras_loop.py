@@ -21,11 +21,9 @@ def main() -> None:
       optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
       optimizer.build(model.trainable_variables)
     loss_fn = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    images, labels = networks.digits()
 
     def dataset_fn():
-      data = tf.data.Dataset.from_tensor_slices((images, labels))
-      return data.repeat().batch(options.batch, drop_remainder=True)
+      return networks.dataset(options.batch)
 
     def train_step(data):
       x, y = data

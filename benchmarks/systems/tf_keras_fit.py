@@ -10,7 +10,6 @@ def main() -> None:
   """Trains on a local cluster, in turns."""
   options = contest.arguments()
   with contest.cluster_of(options) as (strategy, watch):
-    import tensorflow as tf
     import tf_keras
 
     with strategy.scope():
@@ -20,14 +19,9 @@ def main() -> None:
         tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         steps_per_execution=_STEPS_PER_EXECUTION,
       )
-    images, labels = networks.digits()
-
-    def dataset_fn(context):
-      del context
-      data = tf.data.Dataset.from_tensor_slices((images, labels))
-      return data.repeat().batch(options.batch, drop_remainder=True)
-
-    data = tf_keras.utils.experimental.DatasetCreator(dataset_fn)
+    data = tf_keras.utils.experimental.DatasetCreator(
+      lambda context: networks.dataset(options.batch)
+    )
     callbacks = [watch.callback(tf_keras)]
 
     def run(steps):

@@ -10,6 +10,17 @@ if TYPE_CHECKING:
   import tensorflow as tf
 
 
+def session_options() -> tf.compat.v1.ConfigProto:
+  """Returns options with which idle threads sleep at once."""
+  import tensorflow as tf
+
+  return tf.compat.v1.ConfigProto(
+    experimental=tf.compat.v1.ConfigProto.Experimental(
+      disable_thread_spinning=True
+    )
+  )
+
+
 def connect(
   specification: ClusterSpecification,
 ) -> tf.distribute.ParameterServerStrategy:
@@ -28,11 +39,7 @@ def connect(
 
   # The tasks get their options from the coordinator's context, and TensorFlow
   # has no other way to set this one.
-  options = context.context()
-  if options._config is None:
-    options._config = tf.compat.v1.ConfigProto(
-      experimental=tf.compat.v1.ConfigProto.Experimental(
-        disable_thread_spinning=True
-      )
-    )
+  own = context.context()
+  if own._config is None:
+    own._config = session_options()
   return tf.distribute.ParameterServerStrategy(specification.cluster_resolver())

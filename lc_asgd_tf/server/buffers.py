@@ -45,7 +45,7 @@ class Buffers:
     self.size = self._packing.size
     self._moving_size = self.size - self._others.size
     self._kinds = [kinds[i] for i in self._order[self._num_moving :]]
-    self.variables = [
+    self._other_variables = [
       keras.Variable(
         tf.convert_to_tensor(buffer.value),
         dtype=buffer.dtype,
@@ -69,7 +69,9 @@ class Buffers:
           for i in self._order[: self._num_moving]
         ]
       )
-      self.variables.insert(0, self._statistics)
+    self.variables = self._other_variables
+    if self._statistics is not None:
+      self.variables = [self._statistics, *self._other_variables]
 
   def contents(self) -> tf.Tensor:
     """Returns all values, packed."""
@@ -100,9 +102,10 @@ class Buffers:
     if self._statistics is not None:
       part = sent[: self._moving_size]
       merges.append((self._statistics, part, moving, self._momentum))
-    others = self.variables[self._statistics is not None :]
     parts = self._others.unpack(sent[self._moving_size :])
-    for variable, part, kind in zip(others, parts, self._kinds, strict=True):
+    for variable, part, kind in zip(
+      self._other_variables, parts, self._kinds, strict=True
+    ):
       merges.append((variable, part, *kind))
     for variable, part, kind, momentum in merges:
       current = tf.convert_to_tensor(variable.value)
@@ -128,7 +131,6 @@ class Buffers:
     vector = self.pack(values)
     if self._statistics is not None:
       self._statistics.assign(vector[: self._moving_size])
-    others = self.variables[self._statistics is not None :]
     parts = self._others.unpack(vector[self._moving_size :])
-    for variable, part in zip(others, parts, strict=True):
+    for variable, part in zip(self._other_variables, parts, strict=True):
       variable.assign(part)
