@@ -12,6 +12,8 @@ from lc_asgd_tf.predictors import journal
 
 # A trace's delays are positive; a clock may stand still, or be set back.
 _SHORTEST_SECONDS = 1e-6
+# A rest this short is the time that a step takes to begin.
+_SHORTEST_REST_SECONDS = 1e-3
 # Between two readings, until the pace of the pushes is known, and at least.
 _PAUSE_SECONDS = 1.0
 _MIN_PAUSE_SECONDS = 0.05
@@ -22,8 +24,10 @@ class TraceRecorder(keras.callbacks.Callback):
 
   A delay is what the worker reports with its push: the time from pull to
   gradient, and that of its previous push and pull, which is 0 in the first
-  step of a dispatch. The file is a CSV with the columns `worker` and `seconds`,
-  one line per push in the order of arrival, and can be read at any time.
+  step of a dispatch. Before that, the worker has rested since it computed its
+  previous gradient. The file is a CSV with the columns `worker`, `seconds` and
+  `rest_seconds`, one line per push in the order of arrival, and can be read at
+  any time.
 
   The server keeps only the latest reports. They are read at the end of every
   epoch, and in between at the end of a dispatch, whenever half of them may be
@@ -57,6 +61,7 @@ class TraceRecorder(keras.callbacks.Callback):
     self._steps = -1  # The epoch's latest step, as of the last reading.
     self._read_at = 0.0
     self._pause = _PAUSE_SECONDS  # Half of the journal needs longer to fill.
+    self._computed_at = {}  # When each worker had its latest gradient.
 
   def on_train_begin(self, logs=None) -> None:
     """Begins the file; earlier pushes are not part of it."""
@@ -64,8 +69,9 @@ class TraceRecorder(keras.callbacks.Callback):
     rows, self._recorded = self._trainer.reports()
     self._half = len(rows) // 2
     self._pause = _PAUSE_SECONDS
+    self._computed_at = {}
     with open(self._path, "wb") as file:
-      file.write(b"worker,seconds\n")
+      file.write(b"worker,seconds,rest_seconds\n")
 
   def on_epoch_begin(self, epoch: int, logs=None) -> None:
     """Counts the epoch's steps and seconds."""
@@ -106,6 +112,8 @@ class TraceRecorder(keras.callbacks.Callback):
         self._path,
         lost,
       )
+      # How long the rests were is not known either.
+      self._computed_at = {}
     numbers = np.arange(self._recorded + lost, version)
     self._append(journal.Report(*rows[numbers % len(rows)].T))
     self._recorded = version
@@ -116,11 +124,23 @@ class TraceRecorder(keras.callbacks.Callback):
       self._pause = max(_MIN_PAUSE_SECONDS, min(self._pause, pause))
     self._read_at = now
 
+  def _step(self, row) -> tuple[float, float, float]:
+    """Returns worker, delay and the rest before it."""
+    report = journal.Report(*row)
+    delay = report.compute_seconds + report.communication_seconds
+    began_at = report.pulled_at - report.communication_seconds
+    rest = began_at - self._computed_at.get(report.worker, began_at)
+    self._computed_at[report.worker] = report.pulled_at + report.compute_seconds
+    return (
+      report.worker,
+      max(_SHORTEST_SECONDS, delay),
+      rest if rest >= _SHORTEST_REST_SECONDS else 0.0,
+    )
+
   def _append(self, report: journal.Report) -> None:
-    seconds = report.compute_seconds + report.communication_seconds
     lines = [
-      f"{int(worker)},{max(_SHORTEST_SECONDS, delay):.9g}\n"
-      for worker, delay in zip(report.worker, seconds, strict=True)
+      f"{int(worker)},{seconds:.9g},{rest:.9g}\n"
+      for worker, seconds, rest in map(self._step, zip(*report, strict=True))
     ]
     # Whole lines in one unbuffered write: an interrupted run leaves a file
     # that can be read.

@@ -30,6 +30,15 @@ class Delays:
     """
     return self._draw(np.random.default_rng(self.seed), num_workers)
 
+  def rests(self, num_workers: int) -> np.ndarray | None:
+    """Returns how long a worker rests before it pulls, shape as `table`.
+
+    None, the default, if no worker ever does. Rest m, n comes before the pull
+    of worker m's step n; its delay begins afterwards.
+    """
+    del num_workers
+    return None
+
   def _draw(self, rng: np.random.Generator, num_workers: int) -> np.ndarray:
     raise NotImplementedError
 

@@ -9,6 +9,7 @@ from lc_asgd_tf import errors
 from lc_asgd_tf.delays import delays
 
 _COLUMNS = ("worker", "seconds")
+_REST = "rest_seconds"
 
 
 @delays.serializable
@@ -16,7 +17,9 @@ class Trace(delays.Delays):
   """Delays from a CSV file with the columns `worker` and `seconds`.
 
   One line per step, in each worker's own order. Simulated worker m replays
-  recorded worker m modulo how many were recorded, over and over.
+  recorded worker m modulo how many were recorded, over and over. A third
+  column, `rest_seconds`, says how long the worker rested before it pulled: a
+  real one has pulled nothing between two dispatches, or two epochs.
 
   Args:
     path: the file.
@@ -33,9 +36,20 @@ class Trace(delays.Delays):
 
   def _draw(self, rng, num_workers):
     del rng
+    return self._replay(0, num_workers)
+
+  def rests(self, num_workers):
+    """Returns the recorded rests; None if there are none."""
+    rests = self._replay(1, num_workers)
+    return rests if np.any(rests) else None
+
+  def _replay(self, column, num_workers):
     return np.stack(
       [
-        np.resize(self._steps[worker % len(self._steps)], delays.LENGTH)
+        np.resize(
+          [step[column] for step in self._steps[worker % len(self._steps)]],
+          delays.LENGTH,
+        )
         for worker in range(num_workers)
       ]
     )
@@ -45,7 +59,7 @@ class Trace(delays.Delays):
     return super().get_config() | {"path": self.path}
 
 
-def _read(path: str) -> list[list[float]]:
+def _read(path: str) -> list[list[tuple[float, float]]]:
   try:
     # With or without the mark that some spreadsheets put in front.
     with open(path, newline="", encoding="utf-8-sig") as file:
@@ -62,7 +76,7 @@ def _read(path: str) -> list[list[float]]:
   return [steps[worker] for worker in sorted(steps)]
 
 
-def _parse(path: str, reader: csv.DictReader) -> dict[int, list[float]]:
+def _parse(path: str, reader: csv.DictReader) -> dict[int, list]:
   steps = {}
   try:
     if not set(_COLUMNS) <= set(reader.fieldnames or ()):
@@ -71,7 +85,10 @@ def _parse(path: str, reader: csv.DictReader) -> dict[int, list[float]]:
       )
     for row in reader:
       seconds = delays.check_positive("seconds", row["seconds"])
-      steps.setdefault(int(row["worker"]), []).append(seconds)
+      rest = float(row.get(_REST) or 0.0)
+      if not 0 <= rest < float("inf"):
+        raise ValueError(f"{_REST} must be a number >= 0, got {rest}.")
+      steps.setdefault(int(row["worker"]), []).append((seconds, rest))
   except errors.UserError:
     raise
   except (TypeError, ValueError, csv.Error) as error:

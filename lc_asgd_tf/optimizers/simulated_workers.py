@@ -1,11 +1,12 @@
 """Workers on one device, in virtual time."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from lc_asgd_tf import delays as delays_lib
 
-_NEVER = float("inf")
+_NEVER = np.float64("inf")
 
 
 class SimulatedWorkers:
@@ -13,6 +14,8 @@ class SimulatedWorkers:
 
   At time 0 all workers pull; a worker's gradient arrives after its delay, it
   pulls at once, and so on. Equal times are taken in the order of the workers.
+  Where the delays have rests, a worker rests before each pull, while others
+  push.
 
   Args:
     weights: what all workers pull at time 0, packed, shape=(n,).
@@ -24,6 +27,8 @@ class SimulatedWorkers:
     snapshots: w_m, shape=(M, n), float32; one for all if synchronous.
     arrivals: when each worker's gradient arrives, shape=(M,), float64; infinite
       while it waits for the others.
+    pulls: when each resting worker will pull, shape=(M,), float64; infinite
+      for one that has pulled. None if no worker ever rests.
     steps: how many steps each worker has begun, shape=(M,), int64.
     turn: the worker whose gradient arrives next, shape=(), int64.
     time: virtual time of the latest arrival, shape=(), float64.
@@ -37,28 +42,44 @@ class SimulatedWorkers:
     synchronous: bool = False,
   ) -> None:
     self._synchronous = synchronous
-    table = delays.table(num_workers)
-    self._delays = tf.Variable(table, trainable=False)
+    self._delays = tf.Variable(delays.table(num_workers), trainable=False)
+    self._rests = self.pulls = None
+    rests = delays.rests(num_workers)
+    if rests is not None and not synchronous:
+      self._rests = tf.Variable(rests, trainable=False)
+      self.pulls = _state(tf.zeros([num_workers], tf.float64))
     copies = 1 if synchronous else num_workers
     self.snapshots = _state(tf.tile(weights[tf.newaxis], [copies, 1]))
-    self.arrivals = _state(table[:, 0])
-    self.steps = _state(tf.ones([num_workers], tf.int64))
-    self.turn = _state(tf.argmin(table[:, 0]))
+    self.arrivals = _state(tf.zeros([num_workers], tf.float64))
+    self.steps = _state(tf.zeros([num_workers], tf.int64))
+    self.turn = _state(tf.zeros([], tf.int64))
     self.time = _state(tf.zeros([], tf.float64))
+    self.begin(delays)
 
   def begin(self, delays: delays_lib.Delays) -> None:
     """Starts virtual time anew, with other delays; snapshots stay."""
-    table = delays.table(self._delays.shape[0])
+    num_workers = self._delays.shape[0]
+    table = delays.table(num_workers)
     self._delays.assign(table)
     self.arrivals.assign(table[:, 0])
+    if self._rests is not None:
+      rests = delays.rests(num_workers)
+      rests = np.zeros_like(table) if rests is None else rests
+      self._rests.assign(rests)
+      arrivals = rests[:, 0] + table[:, 0]
+      self.arrivals.assign(arrivals)
+      # Who pulls before the first push pulls what everybody has.
+      late = rests[:, 0] >= np.min(arrivals)
+      self.pulls.assign(np.where(late, rests[:, 0], _NEVER))
     self.steps.assign(tf.ones_like(self.steps.value))
-    self.turn.assign(tf.argmin(table[:, 0]))
+    self.turn.assign(tf.argmin(self.arrivals.value))
     self.time.assign(0.0)
 
   @property
   def variables(self) -> list[keras.Variable]:
     """All state, in a fixed order."""
-    return [self.snapshots, self.arrivals, self.steps, self.turn, self.time]
+    state = [self.snapshots, self.arrivals, self.steps, self.turn, self.time]
+    return state if self._rests is None else [*state, self.pulls]
 
   def snapshot(self) -> tf.Tensor:
     """Returns w_m of the worker whose turn it is, shape=(n,)."""
@@ -66,26 +87,23 @@ class SimulatedWorkers:
 
   def keep(self, weights: tf.Tensor) -> None:
     """Makes the weights the snapshot of the worker whose turn it is."""
-    # In place, under XLA too, whatever M is: no other write is.
-    tf.raw_ops.ResourceScatterUpdate(
-      resource=self.snapshots.value.handle,
-      indices=self._slot(tf.convert_to_tensor(self.turn.value))[tf.newaxis],
-      updates=weights[tf.newaxis],
-    )
+    self._write(tf.convert_to_tensor(self.turn.value), weights)
 
   def keep_for_all(self, weights: tf.Tensor) -> None:
     """Makes the weights every worker's snapshot."""
     shape = self.snapshots.shape
     self.snapshots.assign(tf.broadcast_to(weights, shape))
 
-  def advance(self, weights: tf.Tensor) -> tf.Tensor:
+  def advance(self, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
     """The gradient has arrived; the worker pulls, and the next one's turn is.
 
     Args:
       weights: what the worker pulls, packed, shape=(n,).
 
     Returns:
-      The snapshot of the worker whose turn is next, shape=(n,).
+      The snapshot of the worker whose turn is next, shape=(n,), and who has
+      rested and pulls now, before that one pushes, shape=(M,), bool; None if no
+      worker ever rests.
     """
     worker = tf.convert_to_tensor(self.turn.value)
     arrivals = tf.convert_to_tensor(self.arrivals.value)
@@ -94,21 +112,50 @@ class SimulatedWorkers:
     now = tf.gather(arrivals, worker)
     begins = tf.range(self._delays.shape[0], dtype=tf.int64) == worker
     if self._synchronous:
-      arrivals = tf.where(begins, tf.constant(_NEVER, tf.float64), arrivals)
+      arrivals = tf.where(begins, _NEVER, arrivals)
       begins = tf.fill(begins.shape, tf.reduce_all(arrivals == _NEVER))
-    delays = tf.gather(
-      self._delays, steps % self._delays.shape[1], axis=1, batch_dims=1
-    )
-    arrivals = tf.where(begins, now + delays, arrivals)
+    slots = steps % self._delays.shape[1]
+    pulls_at = now
+    if self._rests is not None:
+      pulls_at += tf.gather(self._rests, slots, axis=1, batch_dims=1)
+    delays = tf.gather(self._delays, slots, axis=1, batch_dims=1)
+    arrivals = tf.where(begins, pulls_at + delays, arrivals)
     following = tf.argmin(arrivals)
     self.time.assign(now)
     self.arrivals.assign(arrivals)
     self.steps.assign(steps + tf.cast(begins, tf.int64))
     self.turn.assign(following)
     if self._synchronous:
-      return weights
+      return weights, None
+    fresh, woken = following == worker, None
+    if self._rests is not None:
+      pulls = tf.convert_to_tensor(self.pulls.value)
+      pulls = tf.where(begins & (pulls_at > now), pulls_at, pulls)
+      woken = pulls < tf.reduce_min(arrivals)
+      self.pulls.assign(tf.where(woken, _NEVER, pulls))
+      self._keep_for(woken, weights)
+      fresh |= tf.gather(woken, following)
     # Not read from where it has just been written.
-    return tf.where(following == worker, weights, self._row(following))
+    return tf.where(fresh, weights, self._row(following)), woken
+
+  def _keep_for(self, workers: tf.Tensor, weights: tf.Tensor) -> None:
+    """Makes the weights the snapshot of some workers, shape=(M,), bool."""
+
+    def write(left):
+      worker = tf.argmax(left)
+      self._write(worker, weights)
+      everyone = tf.range(left.shape[0], dtype=worker.dtype)
+      return (left & (everyone != worker),)
+
+    tf.while_loop(tf.reduce_any, write, (workers,))
+
+  def _write(self, worker: tf.Tensor, weights: tf.Tensor) -> None:
+    # In place, under XLA too, whatever M is: no other write is.
+    tf.raw_ops.ResourceScatterUpdate(
+      resource=self.snapshots.value.handle,
+      indices=self._slot(worker)[tf.newaxis],
+      updates=weights[tf.newaxis],
+    )
 
   def _row(self, worker: tf.Tensor) -> tf.Tensor:
     return tf.raw_ops.ResourceGather(

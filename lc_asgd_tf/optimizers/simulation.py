@@ -116,7 +116,10 @@ class Simulation:
       )
     if self._buffers is not None:
       self._buffers.keep(worker)
-    self._load(self.workers.advance(replies[0][: self._packing.size]))
+    weights, woken = self.workers.advance(replies[0][: self._packing.size])
+    if woken is not None:
+      self.server.ledger.pull_together(woken)
+    self._load(weights)
     if self._buffers is not None:
       self._buffers.load(tf.convert_to_tensor(self.workers.turn.value))
 

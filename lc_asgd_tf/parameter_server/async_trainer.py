@@ -232,7 +232,7 @@ class AsyncTrainer:
     """Returns what the workers reported, and the number of pushes.
 
     Returns:
-      The latest reports, shape=(capacity, 6), float64, as
+      The latest reports, shape=(capacity, 7), float64, as
       `lc_asgd_tf.predictors.journal` describes them: that of push n lies in
       row n % capacity.
 

@@ -68,6 +68,7 @@ class WorkerStep:
         loss,
         compute_seconds=tf.cast(computed - started, tf.float32),
         communication_seconds=communication_seconds,
+        pulled_at=started,
         contributions=contributions,
         worker=worker,
       )

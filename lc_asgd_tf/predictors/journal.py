@@ -1,6 +1,6 @@
 """What the workers reported, in the order in which it arrived.
 
-The journal is a ring of rows, one per push, shape=(capacity, 6), float64. Row
+The journal is a ring of rows, one per push, shape=(capacity, 7), float64. Row
 number n, counted from 0, is the report of the push that took the server from
 version n to version n + 1, and lies at n % capacity. Hence "the history as it
 stood when worker m pulled version v" is rows [0, v): a predictor can be
@@ -25,6 +25,7 @@ class Report(NamedTuple):
     staleness: tau of the push, in updates.
     compute_seconds: from pull to gradient.
     communication_seconds: of the worker's previous push and pull.
+    pulled_at: when the worker had pulled, in seconds of its own clock.
   """
 
   version: tf.Tensor
@@ -33,6 +34,7 @@ class Report(NamedTuple):
   staleness: tf.Tensor
   compute_seconds: tf.Tensor
   communication_seconds: tf.Tensor
+  pulled_at: tf.Tensor
 
 
 FIELDS = len(Report._fields)

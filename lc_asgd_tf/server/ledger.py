@@ -128,6 +128,11 @@ class Ledger:
     self.pulled.value.scatter_nd_update([[worker]], [version])
     return version
 
+  def pull_together(self, workers: tf.Tensor) -> None:
+    """Notes that some workers pull now, shape=(M,), bool."""
+    pulled = tf.convert_to_tensor(self.pulled.value)
+    self.pulled.assign(tf.where(workers, self.version.value, pulled))
+
   def staleness(self, version: tf.Tensor, pulled: tf.Tensor) -> tf.Tensor:
     """Returns tau, in updates, of a push that meets `version`."""
     return version // self._round - pulled // self._round
@@ -139,6 +144,7 @@ class Ledger:
     sums: tf.Tensor | None = None,
     compute_seconds: tf.Tensor | float = 0.0,
     communication_seconds: tf.Tensor | float = 0.0,
+    pulled_at: tf.Tensor | float = 0.0,
   ) -> tuple[tuple[tf.Tensor, ...], tf.Tensor | None, tf.Tensor]:
     """Books a push, and the pull that follows it at once.
 
@@ -148,6 +154,7 @@ class Ledger:
       sums: the rule's sums over all shards, or None.
       compute_seconds: from pull to gradient, for the step predictor.
       communication_seconds: of the previous push and pull.
+      pulled_at: when the worker had pulled, in seconds of its own clock.
 
     Returns:
       The rule's coefficients, whether the push is accepted (None: it is) and
@@ -185,6 +192,7 @@ class Ledger:
         staleness=staleness,
         compute_seconds=compute_seconds,
         communication_seconds=communication_seconds,
+        pulled_at=pulled_at,
       ),
     )
     self._count(forecast, expected, pulled, version, loss, accepted)

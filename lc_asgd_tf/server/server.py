@@ -24,7 +24,7 @@ class Server:
   Messages and replies are packed vectors, one per shard:
 
       message to shard k   [ gradient_k | worker ]
-      message to shard 0   [ gradient_0 | worker | loss, seconds | buffers ]
+      message to shard 0   [ gradient_0 | worker | loss, times | buffers ]
       reply of shard k     [ weights_k ]
       reply of shard 0     [ weights_0 | version | buffers ]
 
@@ -85,7 +85,8 @@ class Server:
     scalar = tf.TensorSpec([], tf.float32)
     contributions = tf.TensorSpec([self.buffers.size], packing.CARRIER)
     self._sender = packing.Packing([tf.TensorSpec([], tf.int64)])
-    self._report = packing.Packing([scalar] * 3 + [contributions])
+    moment = tf.TensorSpec([], tf.float64)
+    self._report = packing.Packing([scalar] * 3 + [moment, contributions])
     self._heading = packing.Packing([tf.TensorSpec([], tf.int64)])
 
   def message_specs(self) -> list[tf.TensorSpec]:
@@ -102,6 +103,7 @@ class Server:
     loss: tf.Tensor,
     compute_seconds: tf.Tensor | float = 0.0,
     communication_seconds: tf.Tensor | float = 0.0,
+    pulled_at: tf.Tensor | float = 0.0,
     contributions: Sequence[tf.Tensor] = (),
     worker: tf.Tensor | int = 0,
   ) -> list[tf.Tensor]:
@@ -112,6 +114,7 @@ class Server:
       loss: l, shape=().
       compute_seconds: shape=().
       communication_seconds: shape=().
+      pulled_at: shape=(), float64.
       contributions: one per buffer.
       worker: m, shape=(), int64, for a `push` that is not told.
     """
@@ -121,6 +124,7 @@ class Server:
         loss,
         compute_seconds,
         communication_seconds,
+        pulled_at,
         self.buffers.pack(contributions),
       ]
     )
@@ -283,9 +287,9 @@ class Server:
     return tf.concat([weights, heading], axis=0)
 
   def _book(self, worker, report, sums):
-    loss, compute, communication, contributions = self._report.unpack(report)
+    loss, *times, contributions = self._report.unpack(report)
     coefficients, accepted, version = self.ledger.arrive(
-      worker, loss, sums, compute, communication
+      worker, loss, sums, *times
     )
     self.buffers.merge(contributions, accepted)
     return coefficients, accepted, self._head(version)

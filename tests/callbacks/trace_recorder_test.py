@@ -22,7 +22,9 @@ class _Trainer:
     self.version = 0
     self.readings = 0
 
-  def push(self, worker, compute_seconds, communication_seconds=0.0):
+  def push(
+    self, worker, compute_seconds, communication_seconds=0.0, pulled_at=0.0
+  ):
     self.rows[self.version % _CAPACITY] = journal.Report(
       version=self.version,
       loss=1.0,
@@ -30,6 +32,7 @@ class _Trainer:
       staleness=0,
       compute_seconds=compute_seconds,
       communication_seconds=communication_seconds,
+      pulled_at=pulled_at,
     )
     self.version += 1
 
@@ -43,6 +46,7 @@ class TraceRecorderTest(absltest.TestCase):
     super().setUp()
     self.path = pathlib.Path(self.create_tempdir().full_path) / "trace.csv"
     self.trainer = _Trainer()
+    self.computed_at = [0.0] * 3
     self.recorder = callbacks.TraceRecorder(self.trainer, self.path)
     self.clock = self.enter_context(mock.patch(_CLOCK, return_value=100.0))
 
@@ -52,14 +56,17 @@ class TraceRecorderTest(absltest.TestCase):
     self.trainer.readings = 0
 
   def _push(self, *numbers):
-    """Push number n is by worker n % 3, and takes n + 1 seconds."""
+    """Push number n is by worker n % 3, and takes n + 1 seconds; no rests."""
     for n in numbers:
-      self.trainer.push(n % 3, n + 0.75, 0.25)
+      pulled_at = self.computed_at[n % 3] + 0.25
+      self.trainer.push(n % 3, n + 0.75, 0.25, pulled_at)
+      self.computed_at[n % 3] = pulled_at + n + 0.75
 
   def _assert_recorded(self, *numbers):
-    lines = [f"{n % 3},{n + 1}" for n in numbers]
+    lines = [f"{n % 3},{n + 1},0" for n in numbers]
     self.assertEqual(
-      self.path.read_text().splitlines(), ["worker,seconds", *lines]
+      self.path.read_text().splitlines(),
+      ["worker,seconds,rest_seconds", *lines],
     )
 
   def test_records_the_sum_of_both_times(self):
@@ -68,8 +75,38 @@ class TraceRecorderTest(absltest.TestCase):
     self.trainer.push(0, 1e-4)
     self.recorder.on_epoch_end(0)
     self.assertEqual(
-      self.path.read_text(), "worker,seconds\n1,0.625\n0,0.0001\n"
+      self.path.read_text(),
+      "worker,seconds,rest_seconds\n1,0.625,0\n0,0.0001,0\n",
     )
+
+  def test_records_rests(self):
+    self._begin()
+    # Worker 0 computes from 10 to 12, and from 12.5, after its push, to 13.5.
+    self.trainer.push(0, 2.0, 0.0, 10.0)
+    self.trainer.push(1, 1.0, 0.0, 11.0)
+    self.trainer.push(0, 1.0, 0.5, 12.5)
+    self.recorder.on_epoch_end(0)
+    # Its next dispatch begins at 17; worker 1 goes on without.
+    self.recorder.on_epoch_begin(1)
+    self.trainer.push(0, 1.0, 0.0, 17.0)
+    self.trainer.push(1, 1.0, 0.25, 12.2505)
+    self.recorder.on_epoch_end(1)
+    self.assertEqual(
+      self.path.read_text().splitlines()[1:],
+      ["0,2,0", "1,1,0", "0,1.5,0", "0,1,3.5", "1,1.25,0"],
+    )
+
+  def test_does_not_take_lost_reports_for_a_rest(self):
+    self._begin()
+    for n in range(3):
+      self.trainer.push(0, 1.0, 0.0, float(n))
+    self.recorder.on_epoch_end(0)
+    for n in range(3, 20):
+      self.trainer.push(0, 1.0, 0.0, float(n))
+    with mock.patch.object(logging, "warning"):
+      self.recorder.on_epoch_end(1)
+    lines = self.path.read_text().splitlines()[1:]
+    self.assertEqual(lines, ["0,1,0"] * (3 + _CAPACITY))
 
   def test_begins_the_file_at_once(self):
     self.recorder.on_train_begin()

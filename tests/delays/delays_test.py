@@ -156,6 +156,24 @@ class TraceTest(_FileTestCase):
     path = self.write("step,seconds,host,worker\r\n0,2.5,a,1\r\n0,1.5,b,0\r\n")
     np.testing.assert_array_equal(delays.Trace(path).table(2)[:, 0], [1.5, 2.5])
 
+  def test_replays_rests(self):
+    path = self.write(
+      "worker,seconds,rest_seconds\n0,0.5,0\n1,2,4\n0,1.5,0.25\n1,3,\n"
+    )
+    model = delays.Trace(path)
+    np.testing.assert_array_equal(
+      model.table(2)[:, :3], [[0.5, 1.5, 0.5], [2, 3, 2]]
+    )
+    rests = model.rests(3)
+    self.assertEqual(rests.shape, (3, 4096))
+    np.testing.assert_array_equal(
+      rests[:, :3], [[0, 0.25, 0], [4, 0, 4], [0, 0.25, 0]]
+    )
+
+  @parameterized.parameters(_TRACE, "worker,seconds,rest_seconds\n0,0.5,0\n")
+  def test_without_rests(self, content):
+    self.assertIsNone(delays.Trace(self.write(content)).rests(2))
+
   def test_longer_than_the_table(self):
     lines = "".join(f"0,{i + 1}\n" for i in range(5000))
     table = delays.Trace(self.write("worker,seconds\n" + lines)).table(1)
@@ -188,6 +206,10 @@ class TraceTest(_FileTestCase):
     ("no_worker", "worker,seconds\n,1\n", "line 2"),
     ("worker_is_a_word", "worker,seconds\nchief,1\n", "line 2"),
     ("worker_is_a_fraction", "worker,seconds\n0.5,1\n", "line 2"),
+    ("rest_is_a_word", "worker,seconds,rest_seconds\n0,1,long\n", "line 2"),
+    ("rest_negative", "worker,seconds,rest_seconds\n0,1,-1\n", "line 2"),
+    ("rest_infinite", "worker,seconds,rest_seconds\n0,1,inf\n", "line 2"),
+    ("rest_nan", "worker,seconds,rest_seconds\n0,1,nan\n", "line 2"),
     ("not_text", b"\xff\xfe\x00\x80worker", ""),
     ("not_text_later", b"worker,seconds\n0,1\n\xff\xfe\x80,1\n", ""),
     ("nul", b"worker,seconds\n0,1\n\x00\x00\n", ""),

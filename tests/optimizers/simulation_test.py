@@ -2,6 +2,7 @@
 
 import glob
 import hashlib
+import itertools
 import os
 import subprocess
 import sys
@@ -138,6 +139,15 @@ class _Interleaved(delays.Delays):
     return table
 
 
+class _Resting(delays.Homogeneous):
+  """Every third step or so begins with a rest, of five steps on average."""
+
+  def rests(self, num_workers):
+    rng = np.random.default_rng(self.seed)
+    rests = rng.uniform(0.0, 10.0, (num_workers, 64))
+    return np.tile(np.where(rng.random(rests.shape) < 0.3, rests, 0), (1, 64))
+
+
 class _LinePredictor(predictors.LossPredictor):
   """Says what the table's line says."""
 
@@ -238,24 +248,37 @@ class TrajectoryTest(_SimulationTestCase):
     self.assertEqual(turns, [e.worker for e in pushes])
 
 
-def replay(table, pushes):
+def replay(table, pushes, rests=None):
   """Plays the virtual clock in plain Python.
 
   Returns:
     The staleness, the worker and the time of each push.
   """
-  arrivals = [float(row[0]) for row in table]
+  rests = np.zeros_like(table) if rests is None else rests
+  pulls = [float(row[0]) for row in rests]
+  arrivals = [
+    pull + float(row[0]) for pull, row in zip(pulls, table, strict=True)
+  ]
   begun = [1] * len(table)
   pulled = [0] * len(table)
   staleness, turns, times = [], [], []
   for version in range(pushes):
     worker = min(range(len(table)), key=lambda m: (arrivals[m], m))
+    now = arrivals[worker]
+    # Who pulls before this push, and after the last one, has its version.
+    for m, pull in enumerate(pulls):
+      if pull is not None and (pull < now or m == worker):
+        pulled[m], pulls[m] = version, None
     staleness.append(version - pulled[worker])
     turns.append(worker)
-    times.append(arrivals[worker])
-    pulled[worker] = version + 1
-    row = table[worker]
-    arrivals[worker] += float(row[begun[worker] % len(row)])
+    times.append(now)
+    step = begun[worker] % table.shape[1]
+    pull = now + float(rests[worker][step])
+    arrivals[worker] = pull + float(table[worker][step])
+    if pull > now:
+      pulls[worker] = pull
+    else:
+      pulled[worker] = version + 1
     begun[worker] += 1
   return staleness, turns, times
 
@@ -430,6 +453,50 @@ class CountTest(_SimulationTestCase):
     self.assertEqual(
       workers.steps.numpy().tolist(),
       (np.bincount(turns, minlength=5) + 1).tolist(),
+    )
+
+  @parameterized.parameters(*itertools.product((1, 2), (False, True)))
+  def test_workers_rest_before_they_pull(self, seed, jit_compile):
+    resting = _Resting(seed=seed)
+    total = _Recorder(lambda model: _statistics(model)[2])
+    time = _Recorder(lambda m: float(m.optimizer.simulation.workers.time))
+    _fit(
+      _asgd(5, delays=resting),
+      epochs=4,
+      callbacks=[total, time],
+      jit_compile=jit_compile,
+    )
+    staleness, _, times = replay(resting.table(5), 4 * _STEPS, resting.rests(5))
+    awake, _, _ = replay(resting.table(5), 4 * _STEPS)
+    self.assertLess(np.sum(staleness), 0.8 * np.sum(awake))
+    self.assertEqual(
+      np.diff(total.values, prepend=0).astype(int).tolist(), staleness
+    )
+    self.assertEqual(time.values, times)
+
+  def test_a_worker_pulls_what_is_there_after_its_rest(self):
+    class Turns(delays.Delays):
+      """Worker 1 rests while worker 0 pushes three times."""
+
+      def _draw(self, rng, num_workers):
+        return np.array([[1.0], [0.25]])
+
+      def rests(self, num_workers):
+        return np.array([[0.0], [3.5]])
+
+    weights = _Recorder(_server_weights)
+    snapshots = _Recorder(
+      lambda m: m.optimizer.simulation.workers.snapshots.numpy()
+    )
+    _fit(_asgd(2, delays=Turns()), callbacks=[weights, snapshots])
+    for push in range(2):
+      np.testing.assert_array_equal(
+        snapshots.values[push][1], snapshots.values[0][1]
+      )
+    # At 3 worker 0 pushes, at 3.5 worker 1 pulls that, at 3.75 it pushes.
+    self.assertTrue(np.any(snapshots.values[2][1] != snapshots.values[1][1]))
+    np.testing.assert_array_equal(
+      snapshots.values[2][1], _flat(weights.values[2])
     )
 
   def test_counts_add_up(self):

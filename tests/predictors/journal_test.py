@@ -10,7 +10,7 @@ from tests.predictors.reports import number
 
 def _report(i):
   """Report number i: every field is another one of its numbers."""
-  return journal.Report(*(100.0 * i + field for field in range(6)))
+  return journal.Report(*(100.0 * i + field for field in range(journal.FIELDS)))
 
 
 def _filled(capacity, count, jit_compile=False):
@@ -19,7 +19,7 @@ def _filled(capacity, count, jit_compile=False):
   @tf.function(jit_compile=jit_compile)
   def write(i):
     base = 100.0 * tf.cast(i, tf.float32)
-    journal.write(rows, i, journal.Report(*(base + f for f in range(6))))
+    journal.write(rows, i, journal.Report(*(base + f for f in range(7))))
 
   for i in range(count):
     write(number(i))
@@ -33,7 +33,7 @@ class JournalTest(parameterized.TestCase):
       journal.Report._fields,
       (
         *("version", "loss", "worker", "staleness"),
-        *("compute_seconds", "communication_seconds"),
+        *("compute_seconds", "communication_seconds", "pulled_at"),
       ),
     )
 
@@ -42,7 +42,7 @@ class JournalTest(parameterized.TestCase):
     rows = _filled(4, 3, jit_compile)
     for i in range(3):
       self.assertEqual(journal.read(rows.value(), number(i)), _report(i))
-    np.testing.assert_array_equal(rows[3], np.zeros(6))
+    np.testing.assert_array_equal(rows[3], np.zeros(7))
 
   @parameterized.parameters(False, True)
   def test_writes_over_the_oldest(self, jit_compile):
@@ -56,7 +56,9 @@ class JournalTest(parameterized.TestCase):
     rows = tf.Variable(tf.zeros([2, journal.FIELDS], journal.DTYPE))
     version = number(2**40 + 1)
     journal.write(
-      rows, version, journal.Report(version - 3, 0.5, number(1), 3.0, 0.0, 0.0)
+      rows,
+      version,
+      journal.Report(version - 3, 0.5, number(1), 3.0, 0.0, 0.0, 0.0),
     )
     report = journal.read(rows.value(), version)
     self.assertEqual(int(report.version), 2**40 - 2)

@@ -45,6 +45,7 @@ def simulate(
       staleness=number - pulled,
       compute_seconds=took,
       communication_seconds=0.01,
+      pulled_at=now - took,
     )
     rows.append(report)
     took = duration(worker)

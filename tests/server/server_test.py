@@ -469,14 +469,21 @@ class CountingTest(parameterized.TestCase):
     driver = _Driver([[1.0]], compensation.Uncompensated())
     driver.pull(0)
     driver.pull(1)
+    # Seconds since 1970, to the microsecond.
+    moment = 1795670000.123456
     driver.push(
-      0, [[0.0]], 0.5, compute_seconds=0.25, communication_seconds=0.125
+      0,
+      [[0.0]],
+      0.5,
+      compute_seconds=0.25,
+      communication_seconds=0.125,
+      pulled_at=tf.constant(moment, tf.float64),
     )
     driver.push(1, [[0.0]], 1.5, compute_seconds=2.0)
     rows = driver.server.ledger.rows.numpy()
-    # Version pulled, loss, worker, staleness, compute, communication.
-    np.testing.assert_array_equal(rows[0], [0, 0.5, 0, 0, 0.25, 0.125])
-    np.testing.assert_array_equal(rows[1], [0, 1.5, 1, 1, 2.0, 0.0])
+    # Version pulled, loss, worker, staleness, compute, communication, moment.
+    np.testing.assert_array_equal(rows[0], [0, 0.5, 0, 0, 0.25, 0.125, moment])
+    np.testing.assert_array_equal(rows[1], [0, 1.5, 1, 1, 2.0, 0.0, 0.0])
     np.testing.assert_array_equal(rows[2:], 0.0)
 
   @parameterized.named_parameters(*_HOSTS[-2:])
