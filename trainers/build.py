@@ -122,5 +122,7 @@ def result(
     "staleness_mean": mean("staleness_mean"),
     "staleness_max": int(max(history["staleness_max"])),
     "loss_prediction_mae": mean("loss_prediction_mae"),
+    "loss_persistence_mae": mean("loss_persistence_mae"),
     "step_prediction_mae": mean("step_prediction_mae"),
+    "step_persistence_mae": mean("step_persistence_mae"),
   }

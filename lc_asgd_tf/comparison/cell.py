@@ -43,13 +43,19 @@ class Cell:
   @property
   def program(self) -> tuple[object, ...]:
     """What cells must share to share a compiled train step."""
-    varying = ("learning_rate", "seed", "delays", "epochs")
+    varying = ["learning_rate", "seed", "epochs"]
+    # Only workers of a trace rest.
+    if not self.delays.endswith(TRACE):
+      varying.append("delays")
     return tuple(
       value
       for field, value in dataclasses.asdict(self).items()
       if field not in varying
     )
 
+
+TRACE = ".csv"
+"""What the names of recorded delays end with."""
 
 SEQUENTIAL = "sequential"
 """The rule of cells with one worker, where all rules are the same."""

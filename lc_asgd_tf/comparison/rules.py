@@ -51,6 +51,7 @@ CONTROLS: dict[str, Rule] = {
   "lc_asgd_holt": _lc("holt"),
   "lc_asgd_persistence": _lc("persistence"),
   "lc_asgd_oracle": _lc("holt", oracle=True),
+  "lc_asgd_ahead": _lc(horizon="predicted"),
   "lc_asgd_r0": _lc(ratio=0.0),
   "lc_asgd_r0.5": _lc(ratio=0.5),
   "lc_asgd_r1": _lc(ratio=1.0),

@@ -37,7 +37,7 @@ def make_delays(name: str, seed: int) -> delays.Delays | None:
     return None
   if name in DELAYS:
     return DELAYS[name](seed=seed)
-  if name.endswith(".csv"):
+  if name.endswith(cell_lib.TRACE):
     return delays.Trace(name)
   raise errors.UserError(
     f"delays {name!r} are neither {', '.join(DELAYS)} nor a trace (.csv)."
@@ -163,6 +163,8 @@ class Program:
     }
     if self._oracle:
       result |= self._model.change_errors()
+    if self._optimizer.simulation is not None:
+      result |= self._step_errors()
     return result
 
   def _begin(self, cell):
@@ -176,6 +178,14 @@ class Program:
       self._optimizer.simulation.begin(make_delays(cell.delays, cell.seed))
     if self._oracle:
       self._model.reset()
+
+  def _step_errors(self):
+    """Returns mean absolute errors of the predicted staleness, if it was."""
+    logs = self._optimizer.simulation.statistics().logs()
+    return {
+      "step_mae": _number(logs["step_prediction_mae"]),
+      "step_mae_persistence": _number(logs["step_persistence_mae"]),
+    }
 
   def _staleness(self):
     """Returns how often each staleness occurred among the latest pushes."""

@@ -57,13 +57,21 @@ class SimulatedWorkers:
     self.begin(delays)
 
   def begin(self, delays: delays_lib.Delays) -> None:
-    """Starts virtual time anew, with other delays; snapshots stay."""
+    """Starts virtual time anew, with other delays; snapshots stay.
+
+    Raises:
+      ValueError: if workers are to rest now, and were not at first.
+    """
     num_workers = self._delays.shape[0]
     table = delays.table(num_workers)
+    rests = None if self._synchronous else delays.rests(num_workers)
+    if rests is not None and self._rests is None:
+      raise ValueError(
+        "These workers were made for delays without rests: make new ones."
+      )
     self._delays.assign(table)
     self.arrivals.assign(table[:, 0])
     if self._rests is not None:
-      rests = delays.rests(num_workers)
       rests = np.zeros_like(table) if rests is None else rests
       self._rests.assign(rests)
       arrivals = rests[:, 0] + table[:, 0]

@@ -110,7 +110,9 @@ class AsyncTrainer:
     epoch), `rejected` (how many of them were not finite and counted as zero),
     `staleness_mean` and `staleness_max` (in updates), and the mean absolute
     errors of forecasts made before the report: `loss_prediction_mae` (in units
-    of the loss) and `step_prediction_mae` (in updates), NaN before there are
+    of the loss) and `step_prediction_mae` (in updates), beside those of the
+    forecasts that the loss stays at its average and a worker's staleness as it
+    was, `loss_persistence_mae` and `step_persistence_mae`; NaN before there are
     any.
 
     Args:

@@ -21,8 +21,12 @@ class Statistics(NamedTuple):
     staleness_max: the largest tau.
     loss_error_sum: of |predicted - reported loss|, forecasts made before the
       report arrived.
+    loss_persistence_sum: of |typical loss before the report - reported loss|,
+      over the same pushes: what a forecast of no change is wrong by.
     loss_error_count: how many pushes met a forecast.
     step_error_sum: of |predicted - observed tau|, in updates.
+    step_persistence_sum: of |the worker's previous tau - observed tau|, over
+      the same pushes.
     step_error_count: how many pushes met a forecast.
   """
 
@@ -31,8 +35,10 @@ class Statistics(NamedTuple):
   staleness_sum: tf.Tensor
   staleness_max: tf.Tensor
   loss_error_sum: tf.Tensor
+  loss_persistence_sum: tf.Tensor
   loss_error_count: tf.Tensor
   step_error_sum: tf.Tensor
+  step_persistence_sum: tf.Tensor
   step_error_count: tf.Tensor
 
   def logs(self) -> dict[str, float]:
@@ -50,7 +56,13 @@ class Statistics(NamedTuple):
       "staleness_mean": mean(self.staleness_sum, self.pushes),
       "staleness_max": int(self.staleness_max),
       "loss_prediction_mae": mean(self.loss_error_sum, self.loss_error_count),
+      "loss_persistence_mae": mean(
+        self.loss_persistence_sum, self.loss_error_count
+      ),
       "step_prediction_mae": mean(self.step_error_sum, self.step_error_count),
+      "step_persistence_mae": mean(
+        self.step_persistence_sum, self.step_error_count
+      ),
     }
 
 
@@ -68,7 +80,8 @@ class Ledger:
       predictor whenever it is done training.
     step_forecast: tau_hat of each worker's next push, shape=(M,), float32; -1
       where nothing is known.
-    statistics: `Statistics`, shape=(8,), float64.
+    latest_staleness: tau of each worker's latest push, shape=(M,), float64.
+    statistics: `Statistics`, shape=(10,), float64.
     log_loss_average: (average, count), shape=(2,), float32.
     signals: what the rule remembers, shape=(k,), float32; None if nothing.
   """
@@ -97,6 +110,7 @@ class Ledger:
     self.rows = state([capacity, journal.FIELDS], "float64", "journal")
     self.loss_forecast = state([4], "float64", "loss_forecast", -1)
     self.step_forecast = state([num_workers], "float32", "step_forecast", -1)
+    self.latest_staleness = state([num_workers], "float64", "latest_staleness")
     self.statistics = state([len(Statistics._fields)], "float64", "statistics")
     self.log_loss_average = state([2], "float32", "log_loss_average")
     self.signals = None
@@ -117,6 +131,7 @@ class Ledger:
       self.rows,
       self.loss_forecast,
       self.step_forecast,
+      self.latest_staleness,
       self.statistics,
       self.log_loss_average,
       *([] if self.signals is None else [self.signals]),
@@ -166,6 +181,7 @@ class Ledger:
     expected = tf.gather(tf.convert_to_tensor(self.step_forecast.value), worker)
     loss = tf.cast(loss, tf.float32)
     accepted = self._compensation.accepts(sums)
+    persistent = self._persistent_forecasts(worker)
 
     forecast = forecast_lib.Forecast(
       *tf.unstack(tf.convert_to_tensor(self.loss_forecast.value))
@@ -195,7 +211,17 @@ class Ledger:
         pulled_at=pulled_at,
       ),
     )
-    self._count(forecast, expected, pulled, version, loss, accepted)
+    predicted = forecast_lib.predicted_loss(forecast, pulled, version)
+    self._count(
+      (predicted, tf.cast(expected, tf.float64)),
+      persistent,
+      forecast_lib.is_ready(forecast),
+      (loss, tf.cast(staleness, tf.float64)),
+      accepted,
+    )
+    self.latest_staleness.value.scatter_nd_update(
+      [[worker]], [tf.cast(staleness, tf.float64)]
+    )
     following = version + 1
     self.version.assign(following)
     # What is pulled after a synchronous push is the end of its round.
@@ -234,37 +260,52 @@ class Ledger:
     self.log_loss_average.assign(tf.stack([average, count]))
     return tf.exp(average)
 
-  def _count(self, forecast, expected, pulled, version, loss, accepted):
-    """Adds one push to the statistics."""
+  def _persistent_forecasts(self, worker):
+    """Returns what loss and tau would be, if both stayed as they were."""
+    average = tf.convert_to_tensor(self.log_loss_average.value)[0]
+    latest = tf.convert_to_tensor(self.latest_staleness.value)
+    return tf.exp(average), tf.gather(latest, worker)
+
+  def _count(self, predicted, persistent, loss_predicted, observed, accepted):
+    """Adds one push to the statistics; (loss, tau) where there are two."""
     old = Statistics(*tf.unstack(tf.convert_to_tensor(self.statistics.value)))
-    staleness = tf.cast(self.staleness(version, pulled), tf.float64)
-    predicted = forecast_lib.predicted_loss(forecast, pulled, version)
-    loss_known = forecast_lib.is_ready(forecast) & tf.math.is_finite(loss)
-    step_known = expected >= 0
-    step_error = tf.abs(tf.cast(expected, tf.float64) - staleness)
+    loss, staleness = observed
+    loss_known = loss_predicted & tf.math.is_finite(loss)
+    step_known = predicted[1] >= 0
     rejected = (
       tf.zeros([], tf.float64)
       if accepted is None
       else tf.cast(~accepted, tf.float64)
     )
 
-    def where_known(known, value):
+    def add(total, known, value):
       value = tf.cast(value, tf.float64)
-      return tf.where(known, value, tf.zeros_like(value))
+      return total + tf.where(known, value, tf.zeros_like(value))
 
+    loss_error, step_error = map(_distance, predicted, observed)
+    loss_persistence, step_persistence = map(_distance, persistent, observed)
     new = Statistics(
       pushes=old.pushes + 1.0,
       rejected=old.rejected + rejected,
       staleness_sum=old.staleness_sum + staleness,
       staleness_max=tf.maximum(old.staleness_max, staleness),
-      loss_error_sum=old.loss_error_sum
-      + where_known(loss_known, tf.abs(predicted - loss)),
-      loss_error_count=old.loss_error_count + where_known(loss_known, 1.0),
-      step_error_sum=old.step_error_sum + where_known(step_known, step_error),
-      step_error_count=old.step_error_count + where_known(step_known, 1.0),
+      loss_error_sum=add(old.loss_error_sum, loss_known, loss_error),
+      loss_persistence_sum=add(
+        old.loss_persistence_sum, loss_known, loss_persistence
+      ),
+      loss_error_count=add(old.loss_error_count, loss_known, 1.0),
+      step_error_sum=add(old.step_error_sum, step_known, step_error),
+      step_persistence_sum=add(
+        old.step_persistence_sum, step_known, step_persistence
+      ),
+      step_error_count=add(old.step_error_count, step_known, 1.0),
     )
     self.statistics.assign(tf.stack(new))
 
   def reset_statistics(self) -> None:
     """Starts a new epoch's statistics."""
     self.statistics.assign(tf.zeros([len(Statistics._fields)], tf.float64))
+
+
+def _distance(one, other):
+  return tf.abs(one - other)

@@ -154,6 +154,19 @@ class ProgramTest(parameterized.TestCase):
     self.assertNotEqual(other[0]["test_loss"], first[0]["test_loss"])
 
 
+class StepErrorsTest(absltest.TestCase):
+  def test_where_the_staleness_is_predicted(self):
+    _, _, (result, _) = _first_run("lc_asgd_ahead")
+    # 34 pushes of three workers: tau is 2, a little more or less.
+    self.assertBetween(result["step_mae"], 0.05, 2.0)
+    self.assertBetween(result["step_mae_persistence"], 0.05, 2.0)
+    self.assertNotEqual(result["step_mae"], result["step_mae_persistence"])
+
+  def test_where_it_is_not(self):
+    _, _, (result, _) = _first_run("dana")
+    self.assertIsNone(result["step_mae"])
+
+
 class BadInputTest(absltest.TestCase):
   def test_a_batch_larger_than_the_data_set(self):
     cell = dataclasses.replace(_CELL, batch_size=286)

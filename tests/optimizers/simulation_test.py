@@ -474,6 +474,18 @@ class CountTest(_SimulationTestCase):
     )
     self.assertEqual(time.values, times)
 
+  def test_begins_anew_with_rests_only_where_there_were_some(self):
+    model, _ = _fit(_asgd(3, delays=_Resting(seed=1)))
+    model.optimizer.simulation.begin(_Resting(seed=3))
+    self.assertTrue(
+      np.any(np.isfinite(model.optimizer.simulation.workers.pulls))
+    )
+    model.optimizer.simulation.begin(delays.Constant())
+    self.assertTrue(np.all(np.isinf(model.optimizer.simulation.workers.pulls)))
+    model, _ = _fit(_asgd(3))
+    with self.assertRaisesRegex(ValueError, "without rests"):
+      model.optimizer.simulation.begin(_Resting())
+
   def test_a_worker_pulls_what_is_there_after_its_rest(self):
     class Turns(delays.Delays):
       """Worker 1 rests while worker 0 pushes three times."""

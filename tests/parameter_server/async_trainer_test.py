@@ -109,7 +109,9 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
         "staleness_mean",
         "staleness_max",
         "loss_prediction_mae",
+        "loss_persistence_mae",
         "step_prediction_mae",
+        "step_persistence_mae",
       ],
       result["keys"],
     )

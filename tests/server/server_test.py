@@ -434,7 +434,7 @@ class CountingTest(parameterized.TestCase):
     self.assertEqual(statistics.step_error_count, 0)
     np.testing.assert_array_equal(driver.server.ledger.pulled, [4, 3, 5])
     driver.server.ledger.reset_statistics()
-    self.assertEqual(driver.statistics(), server.Statistics(*[0.0] * 8))
+    self.assertEqual(driver.statistics(), server.Statistics(*[0.0] * 10))
     # A pull without a push: worker 1 begins anew.
     driver.pull(1)
     driver.push(1, [[0.0]])
@@ -457,13 +457,29 @@ class CountingTest(parameterized.TestCase):
     self.assertAlmostEqual(statistics.loss_error_sum, 2.0, places=6)
     self.assertEqual(statistics.step_error_count, 1)
     self.assertEqual(statistics.step_error_sum, 1.5)
+    # Before it, the only loss was 1, and worker 1 had no push.
+    self.assertAlmostEqual(statistics.loss_persistence_sum, 1.999, places=5)
+    self.assertEqual(statistics.step_persistence_sum, 1.0)
     # Worker 0 pulled version 1 and pushes at 2; the line, drawn at 1, moves
     # along: one update ago it says 1 again. No step forecast for worker 0.
     driver.push(0, [[0.0]], 0.25)
     statistics = driver.statistics()
     self.assertEqual(statistics.loss_error_count, 2)
     self.assertAlmostEqual(statistics.loss_error_sum, 2.75, places=6)
+    # The typical loss of 1 and 3 is their geometric mean.
+    typical = np.sqrt(1.001 * 3.001)
+    self.assertAlmostEqual(
+      statistics.loss_persistence_sum, 1.999 + typical - 0.25, places=5
+    )
     self.assertEqual(statistics.step_error_count, 1)
+    # A forecast of none: worker 1 was one update late, and is now two.
+    ledger.step_forecast.assign([-1.0, 0.0])
+    driver.push(0, [[0.0]], 1.0)
+    driver.push(1, [[0.0]], 1.0)
+    statistics = driver.statistics()
+    self.assertEqual(statistics.step_error_count, 2)
+    self.assertEqual(statistics.step_error_sum, 1.5 + 2.0)
+    self.assertEqual(statistics.step_persistence_sum, 1.0 + 1.0)
 
   def test_keeps_every_report(self):
     driver = _Driver([[1.0]], compensation.Uncompensated())

@@ -31,7 +31,9 @@ _KEYS = (
   "staleness_mean",
   "staleness_max",
   "loss_prediction_mae",
+  "loss_persistence_mae",
   "step_prediction_mae",
+  "step_persistence_mae",
   "seconds",
   "output_dir",
 )
