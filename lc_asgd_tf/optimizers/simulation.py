@@ -27,13 +27,18 @@ class Simulation:
     self._optimizer = optimizer
     self._variables = list(variables)
     rule = optimizer.compensation
+    # As on a cluster, where predictors lag a little behind: forecasts move
+    # along (see `forecast`), and learning at every push would cost most of the
+    # step.
+    self._pushes_per_lesson = max(1, optimizer.num_workers // 4)
     loss_predictor = step_predictor = None
     if rule.uses_prediction:
       loss_predictor = optimizer.loss_predictor.copy()
-      # Here every report is learned at once.
-      loss_predictor.batch_size = 1
+      loss_predictor.batch_size = self._pushes_per_lesson
       if rule.horizon == "predicted":
-        step_predictor = predictors.StepPredictor(batch_size=1)
+        step_predictor = predictors.StepPredictor(
+          batch_size=self._pushes_per_lesson
+        )
     self._learns = loss_predictor is not None
     self._buffers = None
     # Variables that Keras creates while it traces have no value until it is
@@ -110,10 +115,7 @@ class Simulation:
     messages = self.server.messages([gradients], loss)
     replies = self.server.push(worker, messages, [snapshot])
     if self._learns:
-      version = tf.convert_to_tensor(self.server.ledger.version.value)
-      tf.function(self.server.learn, jit_compile=True, autograph=False)(
-        version - 1
-      )
+      self._learn()
     if self._buffers is not None:
       self._buffers.keep(worker)
     weights, woken = self.workers.advance(replies[0][: self._packing.size])
@@ -122,6 +124,18 @@ class Simulation:
     self._load(weights)
     if self._buffers is not None:
       self._buffers.load(tf.convert_to_tensor(self.workers.turn.value))
+
+  def _learn(self) -> None:
+    """Trains the predictors, whenever so many pushes are new."""
+    version = tf.convert_to_tensor(self.server.ledger.version.value)
+    pushes = self._pushes_per_lesson
+    learn = tf.function(self.server.learn, jit_compile=True, autograph=False)
+    if pushes == 1:
+      learn(version - 1)
+      return
+    tf.cond(
+      version % pushes == 0, lambda: learn(version - pushes), lambda: version
+    )
 
   def begin(self, delays: delays_lib.Delays) -> None:
     """Starts virtual time anew: all workers pull what the model holds.

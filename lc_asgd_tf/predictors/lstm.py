@@ -1,32 +1,41 @@
 """The default loss predictor: a Keras LSTM, trained online."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from lc_asgd_tf.predictors import forecast as forecast_lib
 from lc_asgd_tf.predictors import journal, loss_predictor, recurrent
+from lc_asgd_tf.predictors import trend as trend_lib
 
 _CLIP = 2.0
+# How many reports a trend may follow in one call; it learns from few of them.
+_MOST_REPORTS = 64
+# What a row is before its trend is worked out.
+_NO_TREND = (*trend_lib.INITIAL, -1.0)
 
 
 @keras.saving.register_keras_serializable(package="lc_asgd_tf")
 class LSTMLossPredictor(
   recurrent.RecurrentPredictor, loss_predictor.LossPredictor
 ):
-  """An LSTM over the last reports, with a head linear in the horizon.
+  """A trend, and what an LSTM over the last reports adds to it.
 
-  From the last `window` reports (v_i, y_i), y the log loss:
+  Holt's trend of the log loss y (see `trend`) says where the loss is going as
+  well as noisy reports allow. The network learns what it leaves. From the last
+  `window` reports (v_i, y_i), and the trend ybar(v) at the time:
 
-      inputs  x_i = (y_i - mean, (v_i - v_{i-1}) / M)
-      output  yhat(v) = mean + A(h) + S(h) (v - v_last) / M
+      inputs  x_i = (y_i - ybar(v_i), (v_i - v_{i-1}) / M)
+      output  yhat(v) = ybar(v) + A(h) + S(h) (v - v_last) / M
 
   A report (v_m, y) of a worker that pulled version v_m is a training example
-  whose inputs are the reports that had arrived by then: rows [0, v_m). The
-  squared residual, clipped at 2, is minimised by Adam with the gradient's norm
-  clipped at 1.
+  whose inputs are the reports that had arrived by then, rows [0, v_m), and the
+  trend as it was then. The squared residual, clipped at 2, is minimised by Adam
+  with the gradient's norm clipped at 1.
 
   Source: the paper's abstract says that such models live on the server and
-  learn online from the workers' losses; the network is a reconstruction.
+  learn online from the workers' losses; trend and network are a
+  reconstruction.
 
   Args:
     units: size of the LSTM.
@@ -50,46 +59,88 @@ class LSTMLossPredictor(
   def build(self, num_workers):
     """Creates the network and its optimizer's state."""
     self._num_workers = num_workers
-    # A tenth of Glorot's scale: the first forecasts are close to the mean of
-    # the window, flat.
+    # A tenth of Glorot's scale: the first forecasts are close to the trend.
     head = keras.initializers.VarianceScaling(
       0.01, "fan_avg", "uniform", seed=self.seed
     )
     self._build_network(2, 2, head, "loss_predictor")
+    # A ring like the journal: row n is the trend after n reports, and n.
+    trends = np.tile(_NO_TREND, [journal.capacity_for(num_workers), 1])
+    trends[0, -1] = 0.0
+    self._trends = keras.Variable(
+      trends,
+      dtype="float64",
+      trainable=False,
+      name="trends",
+    )
+
+  @property
+  def variables(self):
+    """The network's weights, Adam's state, and the trends."""
+    return [*super().variables, self._trends]
+
+  def _trend_after(self, number):
+    """Returns the trend after the reports [0, number), and if it is known."""
+    trends = tf.convert_to_tensor(self._trends.value)
+    row = tf.gather(trends, number % trends.shape[0])
+    *trend, of = tf.unstack(row, num=len(_NO_TREND), axis=-1)
+    return trend_lib.Trend(*trend), of == tf.cast(number, of.dtype)
+
+  def _follow(self, rows, first, last):
+    """Works out the trend after each of the reports [first, last)."""
+
+    def take(number, *trend):
+      trend = trend_lib.trend_update(
+        trend_lib.Trend(*trend), journal.read(rows, number), self._num_workers
+      )
+      number += 1
+      row = tf.stack([*trend, tf.cast(number, tf.float64)])
+      slot = number % self._trends.shape[0]
+      self._trends.value.scatter_nd_update([[slot]], [row])
+      return number, *trend
+
+    trend, _ = self._trend_after(first)
+    first = tf.maximum(first, last - _MOST_REPORTS)
+    tf.while_loop(lambda number, *_: number < last, take, (first, *trend))
 
   def _line(self, rows, end):
-    """Returns level, slope, origin and whether all losses were finite.
+    """Returns level, slope, origin and whether it is a forecast.
 
     Each as of rows [0, end), end of shape=(B,).
     """
     reports = journal.window(rows, end, self.window)
-    y = tf.cast(forecast_lib.log_loss(reports.loss), tf.float32)
+    y = forecast_lib.log_loss(reports.loss)
     finite = tf.math.is_finite(y)
     # A masked NaN would still be a NaN in the gradient.
     y = tf.where(finite, y, tf.zeros_like(y))
-    mean = tf.reduce_mean(y, axis=-1)
+    trend, known = self._trend_after(end)
     versions = reports.version
+    expected = trend_lib.at(
+      trend_lib.Trend(*(part[:, tf.newaxis] for part in trend)), versions
+    )
     # The first version of the window has no predecessor in it.
     gaps = versions[:, 1:] - versions[:, :-1]
-    gaps = tf.cast(tf.pad(gaps, [[0, 0], [1, 0]]), tf.float32)
-    inputs = tf.stack(
-      [y - mean[:, tf.newaxis], gaps / self._num_workers], axis=-1
+    gaps = tf.pad(gaps, [[0, 0], [1, 0]]) / self._num_workers
+    inputs = tf.cast(tf.stack([y - expected, gaps], axis=-1), tf.float32)
+    adjustment, slope = tf.unstack(
+      tf.cast(self.network(inputs), tf.float64), num=2, axis=-1
     )
-    adjustment, slope = tf.unstack(self.network(inputs), num=2, axis=-1)
+    origin = versions[:, -1]
     return (
-      mean + adjustment,
-      slope / self._num_workers,
-      versions[:, -1],
-      tf.reduce_all(finite, axis=-1),
+      trend_lib.at(trend, origin) + adjustment,
+      trend.slope + slope / self._num_workers,
+      origin,
+      known & tf.reduce_all(finite, axis=-1),
     )
 
   def learn(self, rows, first, last):
-    """Takes one step of Adam on the latest reports together."""
+    """Follows the trend; takes one step of Adam on the latest reports."""
+    self._follow(rows, first, last)
     numbers = (
       last - self.batch_size + tf.range(self.batch_size, dtype=last.dtype)
     )
     reports = journal.read(rows, numbers)
-    y = tf.cast(forecast_lib.log_loss(reports.loss), tf.float32)
+    y = forecast_lib.log_loss(reports.loss)
     pulled = tf.cast(reports.version, last.dtype)
     # Its window must have been full when the worker pulled, and must not have
     # been overwritten since.
@@ -100,12 +151,12 @@ class LSTMLossPredictor(
       & tf.math.is_finite(y)
     )
     pulled = tf.where(known, pulled, tf.cast(self.window, pulled.dtype))
-    y = tf.where(known, y, 0.0)
+    y = tf.where(known, y, tf.zeros_like(y))
     with tf.GradientTape() as tape:
-      level, slope, origin, finite = self._line(rows, pulled)
-      weight = tf.cast(known & finite, tf.float32)
-      horizon = tf.cast(tf.cast(pulled, journal.DTYPE) - origin, tf.float32)
-      residual = level + slope * horizon - y
+      level, slope, origin, usable = self._line(rows, pulled)
+      weight = tf.cast(known & usable, tf.float32)
+      horizon = tf.cast(pulled, journal.DTYPE) - origin
+      residual = tf.cast(level + slope * horizon - y, tf.float32)
       # Clipping the residual as Huber does keeps its gradient alive.
       size = tf.minimum(tf.abs(residual), _CLIP)
       losses = size * (2.0 * tf.abs(residual) - size)
@@ -118,10 +169,8 @@ class LSTMLossPredictor(
   def forecast(self, rows, now):
     """Returns the line that the network draws from the latest reports."""
     end = tf.maximum(now, self.window)
-    level, slope, origin, finite = self._line(rows, end[tf.newaxis])
-    level, slope, origin = (
-      tf.cast(part[0], tf.float64) for part in (level, slope, origin)
-    )
-    ready = (now >= self.window) & finite[0]
+    line = self._line(rows, end[tf.newaxis])
+    level, slope, origin, usable = (part[0] for part in line)
+    ready = (now >= self.window) & usable
     drawn = tf.where(ready, tf.cast(now, tf.float64), -1.0)
     return forecast_lib.Forecast(level, slope, origin, drawn)

@@ -31,6 +31,21 @@ def _values(predictor):
   return [v.numpy() for v in predictor.variables if "float" in v.dtype]
 
 
+def _holt(rows, num_workers):
+  """Holt's trend in error-correction form, on (version, log loss)."""
+  alpha = min(0.2, 1 / (num_workers / 2 + 4))
+  beta = alpha**2 / 4
+  at, level, trend = rows[0, 0], np.log(rows[0, 1] + 1e-3), 0.0
+  for version, loss in rows[1:, :2]:
+    error = np.log(loss + 1e-3) - (level + trend * (version - at))
+    if version > at:
+      level += trend * (version - at)
+      at = version
+    level += alpha * error
+    trend += beta * error
+  return level, trend, at
+
+
 class LossPredictorTest(parameterized.TestCase):
   def assert_same(self, ones, others):
     for one, other in zip(ones, others, strict=True):
@@ -137,10 +152,13 @@ class LossPredictorTest(parameterized.TestCase):
     rows = reports.simulate(_SECONDS, 120, _decaying)
     ring = reports.ring(reports.edited(rows, bad, loss=np.nan))
     predictor = _built(name)
+    learn = tf.function(predictor.learn)
+    for first in range(0, 110, 10):
+      learn(ring, number(first), number(first + 10))
     before = _values(predictor)
     # Long after: no window of these reports has the bad one in it.
     self.assertGreater(np.min(rows[110:, 0]), 24)
-    predictor.learn(ring, number(110), number(120))
+    learn(ring, number(110), number(120))
     self.assert_differ(_values(predictor), before)
 
   @parameterized.parameters("lstm", "holt")
@@ -188,20 +206,6 @@ class LossPredictorTest(parameterized.TestCase):
 
 
 class HoltTest(parameterized.TestCase):
-  def _reference(self, rows, num_workers):
-    """Holt's trend in error-correction form, on (version, log loss)."""
-    alpha = min(0.2, 1 / (num_workers / 2 + 4))
-    beta = alpha**2 / 4
-    at, level, trend = rows[0, 0], np.log(rows[0, 1] + 1e-3), 0.0
-    for version, loss in rows[1:, :2]:
-      error = np.log(loss + 1e-3) - (level + trend * (version - at))
-      if version > at:
-        level += trend * (version - at)
-        at = version
-      level += alpha * error
-      trend += beta * error
-    return level, trend, at
-
   @parameterized.product(num_workers=(1, 2, 8, 128), chunk=(1, 7, 64))
   def test_follows_the_recursion(self, num_workers, chunk):
     rows = reports.simulate(_SECONDS, 64, _decaying, seed=num_workers)
@@ -211,7 +215,7 @@ class HoltTest(parameterized.TestCase):
     for first in range(0, 64, chunk):
       learn(ring, number(first), number(min(first + chunk, 64)))
     forecast = predictor.forecast(ring, number(64))
-    expected = self._reference(rows, num_workers)
+    expected = _holt(rows, num_workers)
     np.testing.assert_allclose(
       [forecast.level, forecast.slope, forecast.origin], expected, rtol=1e-9
     )
@@ -225,7 +229,7 @@ class HoltTest(parameterized.TestCase):
     forecast = predictor.forecast(ring, number(100))
     np.testing.assert_allclose(
       [forecast.level, forecast.slope, forecast.origin],
-      self._reference(latest, len(_SECONDS)),
+      _holt(latest, len(_SECONDS)),
       rtol=1e-9,
     )
 
@@ -239,7 +243,7 @@ class HoltTest(parameterized.TestCase):
     forecast = predictor.forecast(reports.ring(rows, 16), number(100))
     np.testing.assert_allclose(
       [forecast.level, forecast.slope, forecast.origin],
-      self._reference(rows, len(_SECONDS)),
+      _holt(rows, len(_SECONDS)),
       rtol=1e-9,
     )
 
@@ -303,6 +307,14 @@ class PersistenceTest(parameterized.TestCase):
     self.assertEqual(bool(forecast_lib.is_ready(flat)), ready)
 
 
+def _followed(ring, reports, **arguments):
+  """Returns an LSTM predictor that knows the trend, and has learned nothing."""
+  predictor = _built("lstm", **arguments)
+  for first in range(0, reports, 64):
+    predictor._follow(ring, number(first), number(min(first + 64, reports)))
+  return predictor
+
+
 def _stub(function):
   """A network of no variables."""
   return lambda inputs: tf.stack(function(inputs), axis=-1)
@@ -314,21 +326,27 @@ class LSTMTest(parameterized.TestCase):
 
   def test_draws_the_line_of_its_equation(self):
     rows = reports.simulate(_SECONDS, 40, _decaying)
-    predictor = _built("lstm", num_workers=8)
+    ring = reports.ring(rows)
+    predictor = _followed(ring, 30)
     # A = 0.5 and S = -0.25, whatever the inputs.
     predictor.network = _stub(
       lambda x: [tf.fill([x.shape[0]], 0.5), tf.fill([x.shape[0]], -0.25)]
     )
-    forecast = predictor.forecast(reports.ring(rows), number(30))
-    y = np.log(rows[18:30, 1] + 1e-3)
-    np.testing.assert_allclose(forecast.level, np.mean(y) + 0.5, rtol=1e-6)
-    np.testing.assert_allclose(forecast.slope, -0.25 / 8)
-    self.assertEqual(float(forecast.origin), rows[29, 0])
+    forecast = predictor.forecast(ring, number(30))
+    level, slope, at = _holt(rows[:30], 8)
+    version = rows[29, 0]
+    self.assertNotEqual(version, at)
+    np.testing.assert_allclose(
+      forecast.level, level + slope * (version - at) + 0.5
+    )
+    np.testing.assert_allclose(forecast.slope, slope - 0.25 / 8)
+    self.assertEqual(float(forecast.origin), version)
     self.assertEqual(float(forecast.drawn), 30)
 
-  def test_network_sees_losses_and_gaps(self):
+  def test_network_sees_what_the_trend_leaves_and_gaps(self):
     rows = reports.simulate(_SECONDS, 40, _decaying)
-    predictor = _built("lstm", num_workers=8)
+    ring = reports.ring(rows)
+    predictor = _followed(ring, 40)
     seen = []
 
     def look(inputs):
@@ -336,21 +354,41 @@ class LSTMTest(parameterized.TestCase):
       return [tf.zeros(1), tf.zeros(1)]
 
     predictor.network = _stub(look)
-    predictor.forecast(reports.ring(rows), number(30))
-    y = np.log(rows[18:30, 1] + 1e-3)
-    gaps = np.diff(rows[18:30, 0], prepend=rows[18, 0])
+    predictor.forecast(ring, number(30))
+    level, slope, at = _holt(rows[:30], 8)
+    versions = rows[18:30, 0]
+    y = np.log(rows[18:30, 1] + 1e-3) - (level + slope * (versions - at))
+    gaps = np.diff(versions, prepend=versions[0])
     np.testing.assert_allclose(
-      seen[0][0], np.stack([y - np.mean(y), gaps / 8], axis=-1), atol=1e-5
+      seen[0][0], np.stack([y, gaps / 8], axis=-1), atol=1e-5
     )
 
-  def test_first_forecasts_are_nearly_flat(self):
+  def test_first_forecasts_are_nearly_the_trend(self):
     rows = reports.simulate(_SECONDS, 40, _decaying)
+    ring = reports.ring(rows)
+    level, slope, at = _holt(rows, 8)
     for seed in range(5):
-      predictor = _built("lstm", seed=seed)
-      forecast = predictor.forecast(reports.ring(rows), number(40))
-      mean = np.mean(np.log(rows[28:40, 1] + 1e-3))
-      self.assertLess(abs(float(forecast.level) - mean), 0.1)
-      self.assertLess(abs(float(forecast.slope)), 0.1 / len(_SECONDS))
+      forecast = _followed(ring, 40, seed=seed).forecast(ring, number(40))
+      trend = level + slope * (float(forecast.origin) - at)
+      self.assertLess(abs(float(forecast.level) - trend), 0.1)
+      self.assertLess(abs(float(forecast.slope) - slope), 0.1 / len(_SECONDS))
+
+  def test_says_nothing_without_a_trend(self):
+    """As after more reports at once than a trend follows."""
+    rows = reports.simulate(_SECONDS, 120, _decaying)
+    ring = reports.ring(rows)
+    predictor = _built("lstm")
+    predictor.learn(ring, number(0), number(100))
+    # The trend is that of the latest 64.
+    level, slope, at = _holt(rows[36:100], 8)
+    forecast = predictor.forecast(ring, number(100))
+    self.assertTrue(forecast_lib.is_ready(forecast))
+    self.assertAlmostEqual(
+      float(forecast.level), level + slope * (rows[99, 0] - at), delta=0.1
+    )
+    for now in (30, 36, 101):
+      forecast = predictor.forecast(ring, number(now))
+      self.assertFalse(forecast_lib.is_ready(forecast), now)
 
   def test_forget_gates_begin_open(self):
     predictor = _built("lstm", units=5)
@@ -366,7 +404,7 @@ class LSTMTest(parameterized.TestCase):
     for seed in (3, 3, 4):
       # What others draw in between must not matter.
       keras.random.uniform([3])
-      predictor = _built("lstm", seed=seed)
+      predictor = _followed(rows, 50, seed=seed)
       initial = [variable.numpy() for variable in predictor.variables]
       predictor.learn(rows, number(20), number(50))
       results.append(
@@ -377,9 +415,11 @@ class LSTMTest(parameterized.TestCase):
     self.assert_differ(results[0][0], results[2][0])
 
   def _learned(self, rows, first, last, capacity=1024, **arguments):
-    predictor = _built("lstm", **arguments)
-    predictor.learn(reports.ring(rows, capacity), number(first), number(last))
-    return _values(predictor)
+    """Returns the network, and what Adam remembers, without the trends."""
+    ring = reports.ring(rows, capacity)
+    predictor = _followed(ring, last, **arguments)
+    predictor.learn(ring, number(first), number(last))
+    return _values(predictor)[:-1]
 
   def test_trains_on_what_was_known_at_the_pull(self):
     rows = reports.simulate(_SECONDS, 200, _decaying)
@@ -387,16 +427,12 @@ class LSTMTest(parameterized.TestCase):
     pulled, staleness = int(rows[late, 0]), int(rows[late, 3])
     self.assertGreater(staleness, 12)
     reference = self._learned(rows, late, late + 1)
-    # What arrived after the pull, and what came before the window.
-    for unseen in (
-      slice(pulled, late),
-      slice(late + 1, 200),
-      slice(0, pulled - 12),
-    ):
+    # What arrived after the pull.
+    for unseen in (slice(pulled, late), slice(late + 1, 200)):
       changed = reports.edited(rows, unseen, loss=9.0, version=1.0)
       self.assert_same(self._learned(changed, late, late + 1), reference)
-    # Each report of the window, and the report itself.
-    for seen in (pulled - 1, pulled - 12, late):
+    # The window, what came before it, and the report itself.
+    for seen in (pulled - 1, pulled - 12, pulled - 13, late):
       changed = reports.edited(rows, seen, loss=9.0)
       self.assert_differ(self._learned(changed, late, late + 1), reference)
 
@@ -404,7 +440,7 @@ class LSTMTest(parameterized.TestCase):
     rows = reports.simulate(_SECONDS, 60, _decaying)
     ring = reports.ring(rows)
     pulled, loss = int(rows[50, 0]), rows[50, 1]
-    predictor = _built("lstm")
+    predictor = _followed(ring, 60)
 
     def error():
       # As it stood at the pull.
@@ -428,7 +464,7 @@ class LSTMTest(parameterized.TestCase):
     self.assert_differ(self._learned(rows, 79, 95), reference)
     self.assert_differ(self._learned(rows, 80, 96), reference)
     # Too many at once: the latest.
-    latest = self._learned(rows, 0, 95, batch_size=15)
+    latest = self._learned(rows, 40, 95, batch_size=15)
     np.testing.assert_allclose(latest[0], reference[0], atol=1e-6)
 
   def test_an_outlier_counts_no_more_than_a_large_residual(self):
@@ -468,8 +504,8 @@ class LSTMTest(parameterized.TestCase):
 
   def test_refuses_to_forecast_from_what_is_not_finite(self):
     rows = reports.simulate(_SECONDS, 60, _decaying)
-    predictor = _built("lstm")
     ring = reports.ring(reports.edited(rows, 20, loss=np.nan))
+    predictor = _followed(ring, 40)
     for now, ready in ((20, True), (21, False), (32, False), (33, True)):
       forecast = predictor.forecast(ring, number(now))
       self.assertEqual(bool(forecast_lib.is_ready(forecast)), ready, now)

@@ -6,6 +6,7 @@ import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from lc_asgd_tf import predictors
+from lc_asgd_tf.predictors import journal
 from tests.predictors import reports
 from tests.predictors.reports import number
 
@@ -64,7 +65,7 @@ class StepPredictorTest(parameterized.TestCase):
 
   def test_begins_by_repeating_the_recent_past(self):
     # Worker 1 was 1, 3 and 7 late; log2(1 + tau) = 1, 2, 3 is 2 on average.
-    rows = np.zeros([6, 6])
+    rows = np.zeros([6, journal.FIELDS])
     rows[:, 2] = [0, 1, 0, 1, 2, 1]
     rows[:, 3] = [5, 1, 5, 3, 0, 7]
     forecast = _built().forecast(reports.ring(rows), number(6), _EVERYONE)
@@ -77,7 +78,7 @@ class StepPredictorTest(parameterized.TestCase):
 
   @parameterized.parameters(20, 64)
   def test_looks_at_the_last_reports_of_each_worker(self, capacity):
-    rows = np.zeros([50, 6])
+    rows = np.zeros([50, journal.FIELDS])
     rows[:, 2] = np.arange(50) % 2
     rows[:, 3] = 100
     # Workers 0 and 1 take turns: the last three of each.
@@ -100,7 +101,7 @@ class StepPredictorTest(parameterized.TestCase):
     np.testing.assert_array_equal(forecast, [0.0] * 4)
 
   def test_network_sees_staleness_and_times(self):
-    rows = np.zeros([4, 6])
+    rows = np.zeros([4, journal.FIELDS])
     rows[:, 2] = [1, 0, 1, 1]
     rows[:, 3] = [1, 9, 3, 7]
     rows[:, 4] = [0.5, 9.0, 1.0, 2.0]
