@@ -5,14 +5,19 @@ which were computed at old weights. Where a learning rate is right for one
 worker, M such updates can be too much: gradient descent with delay tau is
 stable only up to a learning rate of about pi / (2 tau + 1) / curvature. The
 window T scales every update by T / M, and T is controlled as TCP controls its
-congestion window: it starts at 1, doubles every M pushes at first, and gives
-way when it must.
+congestion window: it starts at 1, doubles every M pushes at first, or every 64
+if there are fewer workers, and gives way when it must.
 
 What it must give way to is known before the loss rises. The displacement
 d = w - w_m promised to change the loss by g.d, and no displacement can take
-away more than there is. How much it may promise lies between the loss, which
-is all there is, and the predicted change of the loss, which is what is being
-delivered: it is their geometric mean, times a factor, that is held.
+away more than there is. On a quadratic, delayed descent is stable while it
+promises at most pi times what lies above the minimum. How much that is, nobody
+knows; two things say that it is a large part of the loss:
+
+- what is being delivered, the predicted change of the loss: a geometric mean
+  of it and of the loss may be promised;
+- what has been delivered, the part of the first loss that is gone: where most
+  of it is, the rest can go as well.
 
 Source: this project's own; not in the paper's abstract.
 """
@@ -26,21 +31,27 @@ _TINY = 1e-20
 _LOSS_FLOOR = 1e-3
 
 # How much of the loss a displacement may promise: this times the geometric mean
-# of 1 and the share that is predicted to be delivered, within bounds.
-_ALLOWANCE = 4.0
+# of 1 and the share that is predicted to be delivered, or the other times the
+# square of the share of the first loss that is gone, within bounds.
+_OF_THE_PREDICTED = 4.0
+_OF_THE_GONE = 3.0
 _LEAST_ALLOWED = 0.2
-_MOST_ALLOWED = 1.0
+_MOST_ALLOWED = 3.0
 
 # Doublings of the window per M pushes: before it first had to give way, after
 # that, and while it gives way. What is measured is about 2 M pushes old, and
-# faster growth would swing.
+# faster growth would swing. It takes at least so many pushes to double, since
+# momentum needs as many to show what a step does, whatever M is.
 _SLOW_START = 1.0
 _GROWTH = 0.25
 _RETREAT = 2.0
+_LEAST_TO_DOUBLE = 64
 
-# Averages over M / 2 pushes; that of the predicted change, over M.
+# Averages over M / 2 pushes; that of the predicted change, over M. The first
+# loss is that of so many pushes, or of M.
 _PACE = 2.0
 _CHANGE_PACE = 1.0
+_FIRST = 16
 
 
 class Window(NamedTuple):
@@ -51,6 +62,7 @@ class Window(NamedTuple):
     promise: a moving average of |g.d|, in units of the loss.
     loss: of the minibatches' losses.
     change: of the predicted changes of the loss.
+    first_loss: the mean of the first minibatches' losses.
     pushes: how many have been seen.
     gave_way: 1 once the window has had to, else 0.
   """
@@ -59,11 +71,12 @@ class Window(NamedTuple):
   promise: tf.Tensor
   loss: tf.Tensor
   change: tf.Tensor
+  first_loss: tf.Tensor
   pushes: tf.Tensor
   gave_way: tf.Tensor
 
 
-INITIAL = Window(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+INITIAL = Window(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def read(signals: tf.Tensor) -> Window:
@@ -71,21 +84,25 @@ def read(signals: tf.Tensor) -> Window:
   return Window(*tf.unstack(signals[: len(INITIAL)]))
 
 
-def allowed_promise(loss: tf.Tensor, change: tf.Tensor) -> tf.Tensor:
-  """Returns pi l, the largest |g.d| that is allowed on average.
+def allowed_promise(
+  loss: tf.Tensor, change: tf.Tensor, first_loss: tf.Tensor
+) -> tf.Tensor:
+  """Returns p l, the largest |g.d| that is allowed on average.
 
-      pi = clip(4 sqrt(max(-Delta, 0) / l), 0.2, 1)
+      p = clip(max(4 sqrt(max(-Delta, 0) / l), 3 max(1 - l / l_0, 0)^2), 0.2, 3)
 
   Args:
     loss: l, averaged, shape=().
     change: Delta, averaged, shape=().
+    first_loss: l_0, that of the first pushes, shape=().
   """
-  loss = loss + _LOSS_FLOOR
+  loss, first_loss = loss + _LOSS_FLOOR, first_loss + _LOSS_FLOOR
   delivered = tf.maximum(-change, 0.0) / loss
-  share = tf.clip_by_value(
-    _ALLOWANCE * tf.sqrt(delivered), _LEAST_ALLOWED, _MOST_ALLOWED
+  gone = tf.maximum(1.0 - loss / first_loss, 0.0)
+  share = tf.maximum(
+    _OF_THE_PREDICTED * tf.sqrt(delivered), _OF_THE_GONE * gone * gone
   )
-  return share * loss
+  return tf.clip_by_value(share, _LEAST_ALLOWED, _MOST_ALLOWED) * loss
 
 
 def window_update(
@@ -98,10 +115,10 @@ def window_update(
   """Returns the window after a push.
 
       x     = clip(log(allowed promise / average promise), -1, 1)
-      log T <- clip(log T + log(2) / M rate x, 0, log M)
+      log T <- clip(log T + log(2) rate x, 0, log M)
 
-  with a rate of 1 before the first x < 0, then 1/4 where x > 0, and 2 where
-  x < 0.
+  with a rate of 1 / max(M, 64) before the first x < 0, then a quarter of it
+  where x > 0, and of 2 / M where x < 0.
 
   Args:
     window: before the push.
@@ -119,19 +136,26 @@ def window_update(
   change = window.change + min(_CHANGE_PACE / num_workers, 1.0) * (
     predicted_change - window.change
   )
-  room = tf.math.log(allowed_promise(average_loss, change) / (promise + _TINY))
-  room = tf.clip_by_value(room, -1.0, 1.0)
+  first_loss = tf.where(
+    pushes <= max(_FIRST, num_workers),
+    window.first_loss + (loss - window.first_loss) / pushes,
+    window.first_loss,
+  )
+  allowed = allowed_promise(average_loss, change, first_loss)
+  room = tf.clip_by_value(tf.math.log(allowed / (promise + _TINY)), -1.0, 1.0)
   # In the first round everybody pulled the same weights at the same time.
   gives_way = (room < 0.0) & (window.pushes > num_workers)
   gave_way = tf.maximum(window.gave_way, tf.cast(gives_way, tf.float32))
   growth = tf.where(gave_way > 0.0, _GROWTH, _SLOW_START)
-  rate = tf.where(room > 0.0, growth, _RETREAT)
-  log_size = window.log_size + tf.math.log(2.0) / num_workers * rate * room
+  growth /= max(num_workers, _LEAST_TO_DOUBLE)
+  rate = tf.where(room > 0.0, growth, _RETREAT / num_workers)
+  log_size = window.log_size + tf.math.log(2.0) * rate * room
   return Window(
     tf.clip_by_value(log_size, 0.0, tf.math.log(float(num_workers))),
     promise,
     average_loss,
     change,
+    first_loss,
     pushes,
     gave_way,
   )

@@ -22,42 +22,52 @@ def _after(before, gd=-0.1, loss=1.0, change=0.0, num_workers=8):
   )
 
 
-# As after 100 pushes that promised a tenth of a loss of 1.
-_SETTLED = {"pushes": 100.0, "promise": 0.1, "loss": 1.0}
+# As after 100 pushes that promised a tenth of a loss of 1, as at first.
+_SETTLED = {"pushes": 100.0, "promise": 0.1, "loss": 1.0, "first_loss": 1.0}
 
 
 class WindowTest(parameterized.TestCase):
   @parameterized.parameters(
-    # (l, Delta, allowed): a fifth at least; 4 sqrt(0.01); all at most.
-    (0.999, 0.0, 0.2),
-    (0.999, 0.5, 0.2),
-    (0.999, -0.0001, 0.2),
-    (0.999, -0.01, 0.4),
-    (1.999, -0.02, 0.8),
-    (0.999, -0.5, 1.0),
+    # (l, Delta, l_0, allowed): a fifth of l at least; 4 sqrt(0.01) of it.
+    (0.999, 0.0, 0.999, 0.2),
+    (0.999, 0.5, 0.5, 0.2),
+    (0.999, -0.0001, 0.999, 0.2),
+    (0.999, -0.01, 0.999, 0.4),
+    (1.999, -0.02, 1.999, 0.8),
+    # 3 (1 / 2)^2, the larger one of both, three times l at most.
+    (0.999, 0.0, 1.999, 0.75),
+    (0.999, -0.01, 1.999, 0.75),
+    (0.999, -0.09, 1.999, 1.2),
+    (0.999, -0.9, 0.999, 3.0),
+    (0.0, 0.0, 999.0, 0.003),
   )
-  def test_allowed_promise(self, loss, change, expected):
-    allowed = window.allowed_promise(tf.constant(loss), tf.constant(change))
+  def test_allowed_promise(self, loss, change, first, expected):
+    allowed = window.allowed_promise(*map(tf.constant, (loss, change, first)))
     np.testing.assert_allclose(allowed, expected, rtol=1e-4)
 
   @parameterized.parameters(
-    # (before, fields, doublings x 8): slow start, growth after it, retreat.
-    ({}, {"gd": -0.01}, 1.0),
-    ({"gave_way": 1.0}, {"gd": -0.01}, 0.25),
-    ({}, {"gd": -9.0}, -2.0),
-    ({"gave_way": 1.0}, {"gd": 9.0}, -2.0),
+    # (M, before, g.d, doublings): slow start, growth after it, retreat.
+    (8, 0.0, -0.001, 1 / 64),
+    (8, 1.0, -0.001, 1 / 256),
+    (8, 0.0, -9.0, -2 / 8),
+    (8, 1.0, 9.0, -2 / 8),
+    (64, 1.0, -0.001, 1 / 256),
+    (128, 0.0, -0.001, 1 / 128),
+    (128, 1.0, -0.001, 1 / 512),
+    (128, 1.0, -99.0, -2 / 128),
   )
-  def test_grows_and_gives_way(self, before, push, doublings):
-    before = _window(**(_SETTLED | {"log_size": 1.0, "promise": 0.0} | before))
-    after = _after(before, **push)
-    expected = 1.0 + doublings * math.log(2) / 8
+  def test_grows_and_gives_way(self, num_workers, gave_way, gd, doublings):
+    settled = _SETTLED | {"promise": 0.0, "pushes": 1000.0}
+    before = _window(**settled, log_size=1.0, gave_way=gave_way)
+    after = _after(before, gd=gd, num_workers=num_workers)
+    expected = 1.0 + doublings * math.log(2)
     np.testing.assert_allclose(after.log_size, expected, rtol=1e-6)
 
   def test_room_is_a_logarithm(self):
     # The average promise becomes 0.1 + (0.38 - 0.1) / 4 = 0.17.
     after = _after(_window(**_SETTLED, log_size=1.0), gd=0.38)
     np.testing.assert_allclose(after.promise, 0.17, rtol=1e-6)
-    expected = 1 + math.log(2) / 8 * math.log(0.2 * 1.001 / 0.17)
+    expected = 1 + math.log(2) / 64 * math.log(0.2 * 1.001 / 0.17)
     np.testing.assert_allclose(after.log_size, expected, rtol=1e-6)
 
   @parameterized.parameters((0.0, -9.0, 0.0), (math.log(8), 0.0, math.log(8)))
@@ -76,6 +86,14 @@ class WindowTest(parameterized.TestCase):
       state = _after(state, gd=gd, loss=loss)
     np.testing.assert_allclose(state.promise, 0.5, rtol=1e-6)
     np.testing.assert_allclose(state.loss, 2.0, rtol=1e-6)
+
+  @parameterized.parameters((8, 16), (32, 32))
+  def test_first_loss_is_that_of_the_first_pushes(self, num_workers, first):
+    state = _window()
+    for push in range(first + 5):
+      loss = 1.0 + push % 2 if push < first else 0.1
+      state = _after(state, loss=loss, num_workers=num_workers)
+    np.testing.assert_allclose(state.first_loss, 1.5, rtol=1e-5)
 
   @parameterized.parameters(
     # (T, g.d, l, gain of 8 workers).

@@ -215,6 +215,7 @@ class Window:
 
   def __init__(self) -> None:
     self.log_size = self.promise = self.loss = self.change = 0.0
+    self.first = []
     self.pushes, self.gave_way = 0, False
 
   def after(self, promise: float, loss: float, change: float) -> float:
@@ -225,13 +226,17 @@ class Window:
     self.loss += step * (loss - self.loss)
     self.change += min(1 / m, 1) * (change - self.change)
     scale = self.loss + 1e-3
-    share = np.clip(4 * np.sqrt(max(-self.change, 0) / scale), 0.2, 1)
+    if len(self.first) < 16:
+      self.first.append(loss)
+    gone = max(1 - scale / (np.mean(self.first) + 1e-3), 0)
+    share = max(4 * np.sqrt(max(-self.change, 0) / scale), 3 * gone**2)
+    share = np.clip(share, 0.2, 3)
     room = np.clip(np.log(share * scale / (self.promise + 1e-20)), -1, 1)
     if room < 0 and self.pushes > m:
       self.gave_way = True
     self.pushes += 1
-    rate = (0.25 if self.gave_way else 1) if room > 0 else 2
-    self.log_size += np.log(2) / m * rate * room
+    rate = (0.25 if self.gave_way else 1) / 64 if room > 0 else 2 / m
+    self.log_size += np.log(2) * rate * room
     self.log_size = np.clip(self.log_size, 0, np.log(m))
     return np.exp(self.log_size)
 
