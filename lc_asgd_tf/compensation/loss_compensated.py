@@ -19,6 +19,8 @@ _EPSILON = 1e-7
 _TINY = 1e-20
 # Added to the typical loss: below it, a rising loss is not worth braking for.
 _LOSS_FLOOR = 1e-3
+# Half of r's word is taken where this much of the loss was promised.
+_HALF_TRUST = 0.05
 
 HORIZONS = ("observed", "predicted")
 
@@ -98,6 +100,27 @@ def delivered_ratio(gd: tf.Tensor, predicted_change: tf.Tensor) -> tf.Tensor:
   return tf.where(gd < 0.0, ratio, 1.0)
 
 
+def trusted_ratio(
+  ratio: tf.Tensor, gd: tf.Tensor, typical_loss: tf.Tensor
+) -> tf.Tensor:
+  """Returns 1 - (1 - r) s / (s + 0.05), where s = |g.d| / l.
+
+  A small promise drowns in the noise of g and of the prediction, and a small
+  displacement does little harm: there, the gradient is left alone rather than
+  turned around.
+
+  Args:
+    ratio: r, shape=().
+    gd: g . d, shape=().
+    typical_loss: l, shape=(), in units of the loss.
+  """
+  promised = tf.abs(gd) / (typical_loss + _LOSS_FLOOR)
+  # Where the promise is infinite, all of it.
+  trust = 1.0 / (1.0 + tf.math.divide_no_nan(_HALF_TRUST, promised))
+  trust = tf.where(promised > 0.0, trust, 0.0)
+  return 1.0 - (1.0 - ratio) * trust
+
+
 def coefficients(
   sums: Sums,
   ratio: tf.Tensor,
@@ -156,10 +179,11 @@ class LossCompensated(compensation.Compensation):
   is made to agree with the prediction, s(w_m + d) = l + Delta, which fixes
   lambda; its gradient at w is the compensated gradient. With the ratio
   r = clip(Delta / g.d, 0, 1): at r = 1 nothing changes, at r = 1/2 the part of
-  g along d is removed, at r = 0 it is reflected. A norm cap and a brake follow
-  (see `coefficients`), and a window scales what remains, so that all the
-  updates on their way together promise no more than the loss can give (see
-  `window`). A push whose gradient is not finite counts as zero.
+  g along d is removed, at r = 0 it is reflected. Where little was promised, r
+  is drawn towards 1 (see `trusted_ratio`). A norm cap and a brake follow (see
+  `coefficients`), and a window scales what remains, so that all the updates on
+  their way together promise no more than the loss can give (see `window`). A
+  push whose gradient is not finite counts as zero.
 
   Source: reconstruction, from the abstract of Li, He, Ren, Mao, "Developing a
   Loss Prediction-based Asynchronous Stochastic Gradient Descent Algorithm for
@@ -242,10 +266,11 @@ class LossCompensated(compensation.Compensation):
     )
 
   def delivered_ratio(self, sums: Sums, arrival) -> tf.Tensor:
-    """Returns r, shape=()."""
+    """Returns r, as far as it is trusted, shape=()."""
     if self.ratio is not None:
       return tf.constant(self.ratio, tf.float32)
-    return delivered_ratio(sums.gd, arrival.predicted_change)
+    ratio = delivered_ratio(sums.gd, arrival.predicted_change)
+    return trusted_ratio(ratio, sums.gd, arrival.typical_loss)
 
   def coefficients(self, sums, arrival):
     """Returns (a, b) of u = a g + b D d."""

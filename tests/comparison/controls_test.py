@@ -258,7 +258,8 @@ class ShuffledRatioTest(parameterized.TestCase):
     rule = controls.ShuffledRatio(cap=False, brake=0.0)
     ratios = np.arange(pushes) * 37 % 128 / 128
     losses = np.random.default_rng(seed).uniform(0.5, 2.0, size=pushes)
-    # g.d = -1 and d'Dd = 2: b / a is 1 - r.
+    # g.d = -1 and d'Dd = 2: b / a is 1 - r, as far as r is trusted.
+    trust = 1.0 / (1.0 + 0.05 * 1.001)
     sums = tf.stack(
       loss_compensated.Sums(gd=-1.0, dDd=2.0, gDd=-1.0, DdDd=3.0, gg=1.0)
     )
@@ -270,7 +271,7 @@ class ShuffledRatioTest(parameterized.TestCase):
       )
       signals = rule.observe(sums, arrival)
       a, b = rule.coefficients(sums, arrival._replace(signals=signals))
-      return signals, 1.0 - b / a
+      return signals, 1.0 - b / a / trust
 
     signals = tf.constant(rule.initial_signals)
     used = []

@@ -302,6 +302,23 @@ class LossCompensatedTest(parameterized.TestCase):
     )
     self.assertEqual(float(ratio), expected)
 
+  @parameterized.parameters(
+    # (r, g.d, l, trusted): half where g.d is a twentieth of l, all at most.
+    (0.0, -0.05, 0.999, 0.5),
+    (0.5, -0.05, 0.999, 0.75),
+    (0.0, -0.15, 0.999, 0.25),
+    (0.0, -0.15, 2.999, 0.5),
+    (0.0, -1e30, 0.999, 0.0),
+    (0.0, -np.inf, 0.999, 0.0),
+    (0.0, 0.0, 0.999, 1.0),
+    (1.0, -0.05, 0.999, 1.0),
+  )
+  def test_trusted_ratio(self, ratio, gd, loss, expected):
+    trusted = loss_compensated.trusted_ratio(
+      *map(tf.constant, (ratio, gd, loss))
+    )
+    np.testing.assert_allclose(trusted, expected, atol=1e-6)
+
   @_SETTINGS
   @hypothesis.given(push=_pushes())
   def test_a_kept_promise_changes_nothing(self, push):

@@ -197,6 +197,8 @@ def lc_asgd(
       r = ratio
       if r is None:
         r = np.clip(push.delta / (g @ d), 0, 1)
+        share = -(g @ d) / (push.typical_loss + 1e-3)
+        r = 1 - (1 - r) * share / (share + 0.05)
       u = g + 2 * (1 - r) * -(g @ d) / (d @ (D * d) + 1e-20) * D * d
     if cap and np.linalg.norm(u) > np.linalg.norm(g):
       u = u * np.linalg.norm(g) / np.linalg.norm(u)
