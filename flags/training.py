@@ -4,6 +4,9 @@ import dataclasses
 
 from absl import flags
 
+# Those of `lc_asgd_tf.server`, which is not imported for a list of names.
+PULL_DTYPES = ("float32", "bfloat16", "float16")
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
@@ -13,12 +16,14 @@ class TrainingOptions:
     epochs: passes over the data, of all workers together.
     steps_per_epoch: pushes per epoch; None for one pass over the data.
     steps_per_dispatch: steps per message to a worker; None for a good number.
+    pull_dtype: the precision in which workers pull the weights.
     seed: of the initial weights and of the workers' orders of the data.
   """
 
   epochs: int
   steps_per_epoch: int | None
   steps_per_dispatch: int | None
+  pull_dtype: str
   seed: int
 
 
@@ -42,6 +47,13 @@ def define() -> None:
     "Steps that a worker does per message from the coordinator.",
     lower_bound=1,
   )
+  flags.DEFINE_enum(
+    "pull_dtype",
+    "float32",
+    PULL_DTYPES,
+    "Precision in which workers pull the weights and compute with them: 16 "
+    "bits halve the transfer and the server's snapshots.",
+  )
   flags.DEFINE_integer(
     "seed",
     0,
@@ -58,5 +70,6 @@ def read() -> TrainingOptions:
     epochs=values.epochs,
     steps_per_epoch=values.steps_per_epoch,
     steps_per_dispatch=values.steps_per_dispatch,
+    pull_dtype=values.pull_dtype,
     seed=values.seed,
   )

@@ -174,7 +174,10 @@ def _train(stack, external, local, directory) -> dict[str, object]:
     )
 
   trainer = lc_asgd_tf.AsyncTrainer(
-    model, strategy, steps_per_dispatch=training.steps_per_dispatch
+    model,
+    strategy,
+    steps_per_dispatch=training.steps_per_dispatch,
+    pull_dtype=training.pull_dtype,
   )
   checkpoint = lc_asgd_tf.callbacks.ServerCheckpoint(
     trainer, directory.checkpoints

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lc_asgd_tf import errors, optimizers
+from lc_asgd_tf import errors, optimizers, server
 from lc_asgd_tf.parameter_server import (
   learning_thread,
   remote_server,
@@ -56,6 +56,10 @@ class AsyncTrainer:
       coordinator. None for `steps_per_execution` if the model was compiled
       with more than 1, and otherwise about half a second's, at most 64, and
       fewer towards the end of an epoch.
+    pull_dtype: `float32`, or `bfloat16` or `float16`, in which workers then
+      pull the weights and compute with them, and the server remembers what
+      they pulled: half the transfer and half the memory of the snapshots. The
+      server's weights stay float32.
 
   Raises:
     TypeError: if the strategy or the optimizer is of another kind.
@@ -68,6 +72,7 @@ class AsyncTrainer:
     model: keras.Model,
     strategy: tf.distribute.ParameterServerStrategy,
     steps_per_dispatch: int | None = None,
+    pull_dtype: str = "float32",
   ) -> None:
     if not isinstance(strategy, tf.distribute.ParameterServerStrategy):
       raise TypeError(
@@ -78,8 +83,10 @@ class AsyncTrainer:
       raise ValueError(
         f"steps_per_dispatch must be at least 1, got {steps_per_dispatch}."
       )
+    server.check_pull_dtype(pull_dtype)
     _check_model(model)
     _check_devices(model)
+    self._pull_dtype = pull_dtype
     self.model = model
     self._strategy = strategy
     self._steps_per_dispatch = steps_per_dispatch
@@ -259,6 +266,7 @@ class AsyncTrainer:
       model,
       self.num_workers,
       [remote_server.ps_device(task) for task in range(self.num_ps)],
+      self._pull_dtype,
     )
     self._step = worker_step.WorkerStep(model, self._remote)
     self._step_function = tf.function(self._step.__call__, autograph=False)

@@ -26,6 +26,7 @@ class RemoteServer:
     model: built and compiled with an `AsyncOptimizer`.
     num_workers: M.
     devices: of the shards, one per ps task.
+    pull_dtype: the precision in which workers pull (see `server.wire`).
 
   Raises:
     ValueError: if the optimizer clips by the global norm over several ps
@@ -33,7 +34,11 @@ class RemoteServer:
   """
 
   def __init__(
-    self, model: keras.Model, num_workers: int, devices: Sequence[str]
+    self,
+    model: keras.Model,
+    num_workers: int,
+    devices: Sequence[str],
+    pull_dtype: str = "float32",
   ) -> None:
     optimizer: optimizers.AsyncOptimizer = model.optimizer
     if len(devices) > 1 and optimizer.inner_optimizer.global_clipnorm:
@@ -63,6 +68,7 @@ class RemoteServer:
       loss_predictor=optimizer.loss_predictor.copy(),
       step_predictor=predictors.StepPredictor(),
       flat=True,
+      pull_dtype=pull_dtype,
     )
     self._snapshots = None
     if optimizer.compensation.uses_displacement:

@@ -4,5 +4,14 @@ from lc_asgd_tf.server.ledger import Ledger, Statistics
 from lc_asgd_tf.server.packing import Packing
 from lc_asgd_tf.server.server import Server
 from lc_asgd_tf.server.shard import Shard
+from lc_asgd_tf.server.wire import PULL_DTYPES, check_pull_dtype
 
-__all__ = ("Ledger", "Packing", "Server", "Shard", "Statistics")
+__all__ = (
+  "Ledger",
+  "PULL_DTYPES",
+  "Packing",
+  "Server",
+  "Shard",
+  "Statistics",
+  "check_pull_dtype",
+)

@@ -46,6 +46,7 @@ class Server:
       workers can push at once: a compiled function holds the locks of all its
       variables from its first read to its last write.
     flat: whether shards may keep their weights as one vector.
+    pull_dtype: the precision in which workers pull (see `wire`).
   """
 
   def __init__(
@@ -61,6 +62,7 @@ class Server:
     step_predictor: predictors.StepPredictor | None = None,
     jit_compile: bool = True,
     flat: bool = False,
+    pull_dtype: str = "float32",
   ) -> None:
     self.compensation = compensation
     self.num_workers = num_workers
@@ -72,7 +74,9 @@ class Server:
     ):
       with tf.device(device):
         self.shards.append(
-          shard.Shard(variables, inner, compensation, num_workers, flat)
+          shard.Shard(
+            variables, inner, compensation, num_workers, flat, pull_dtype
+          )
         )
     with tf.device(self.devices[0]):
       self.ledger = ledger_lib.Ledger(num_workers, compensation)
@@ -91,11 +95,17 @@ class Server:
 
   def message_specs(self) -> list[tf.TensorSpec]:
     """Returns the specification of a message to each shard."""
-    return self._vector_specs(self._sender.size, self._report.size)
+    return self._vector_specs(
+      [part.packing.size + self._sender.size for part in self.shards],
+      self._report.size,
+    )
 
   def reply_specs(self) -> list[tf.TensorSpec]:
     """Returns the specification of the reply of each shard."""
-    return self._vector_specs(0, self._heading.size + self.buffers.size)
+    return self._vector_specs(
+      [part.wire.size for part in self.shards],
+      self._heading.size + self.buffers.size,
+    )
 
   def messages(
     self,
@@ -144,10 +154,10 @@ class Server:
   ) -> tuple[list[list[tf.Tensor]], tf.Tensor, list[tf.Tensor]]:
     """Unpacks replies: weights per shard, version, buffers."""
     weights = [
-      part.packing.unpack(reply)
+      part.packing.unpack(part.wire.decode(reply))
       for part, reply in zip(self.shards, replies, strict=True)
     ]
-    heading = replies[0][self.shards[0].packing.size :]
+    heading = replies[0][self.shards[0].wire.size :]
     (version,) = self._heading.unpack(heading)
     buffers = self.buffers.unpack(heading[self._heading.size :])
     return weights, version, buffers
@@ -302,10 +312,11 @@ class Server:
       return function
     return tf.function(function, jit_compile=True, autograph=False)
 
-  def _vector_specs(self, tail: int, extra: int) -> list[tf.TensorSpec]:
-    """Returns those of vectors with a tail, and of the first one an extra."""
-    sizes = [part.packing.size + tail for part in self.shards]
-    sizes[0] += extra
+  def _vector_specs(
+    self, sizes: Sequence[int], extra: int
+  ) -> list[tf.TensorSpec]:
+    """Returns those of vectors, of which the first one has an extra."""
+    sizes = [sizes[0] + extra, *sizes[1:]]
     return [tf.TensorSpec([size], packing.CARRIER) for size in sizes]
 
   @property

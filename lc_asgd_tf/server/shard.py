@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 import keras
 import tensorflow as tf
 
+from lc_asgd_tf import errors
 from lc_asgd_tf.compensation import compensation as compensation_lib
 from lc_asgd_tf.compensation import dana
-from lc_asgd_tf.server import flattening, packing
+from lc_asgd_tf.server import flattening, packing, wire
 
 # The name of weights that are one vector.
 _FLAT = "weights"
@@ -28,10 +29,12 @@ class Shard:
     num_workers: M.
     flat: whether to keep the weights as one vector, where that changes nothing
       (see `flattening`).
+    pull_dtype: the precision in which workers pull (see `wire`).
 
   Attributes:
     weights: w, one `keras.Variable` per variable, or a single one, packed.
     packing: how they are packed.
+    wire: how they travel when they are pulled.
     optimizer: the inner optimizer, built on `weights`.
     second_moments: MS, one per weight; empty if the rule reads none.
     step_square: the squared norm of the latest step, shape=(), if the rule
@@ -47,12 +50,20 @@ class Shard:
     compensation: compensation_lib.Compensation,
     num_workers: int,
     flat: bool = False,
+    pull_dtype: str = "float32",
   ) -> None:
     self._compensation = compensation
     self._names = [_name(variable) for variable in variables]
     self.packing = packing.Packing(
       [tf.TensorSpec(v.shape, v.dtype) for v in variables]
     )
+    self.wire = wire.Wire(self.packing.size, pull_dtype)
+    wide = [v.path for v in variables if v.dtype != "float32"]
+    if pull_dtype != "float32" and wide:
+      raise errors.UserError(
+        f"pull_dtype={pull_dtype} needs weights of float32, which {wide[0]} is "
+        "not; leave it out."
+      )
     self._flat = flat and flattening.is_possible(
       variables, inner_optimizer, compensation
     )
@@ -136,16 +147,17 @@ class Shard:
     return named
 
   def pull(self) -> tf.Tensor:
-    """Returns what a worker pulls, packed: w, or a look ahead from it."""
+    """Returns what a worker pulls, w or a look ahead from it, as it travels."""
+    weights = self.current()
     momentum = self._compensation.worker_momentum
-    if momentum is None:
-      return self.current()
-    return dana.look_ahead(
-      self.current(),
-      tf.convert_to_tensor(self.total_velocity.value),
-      self.optimizer.learning_rate,
-      momentum,
-    )
+    if momentum is not None:
+      weights = dana.look_ahead(
+        weights,
+        tf.convert_to_tensor(self.total_velocity.value),
+        self.optimizer.learning_rate,
+        momentum,
+      )
+    return self.wire.encode(weights)
 
   def measure(
     self, gradient: tf.Tensor, snapshot: tf.Tensor
@@ -154,7 +166,7 @@ class Shard:
 
     Args:
       gradient: g, packed; a longer vector's rest is not read.
-      snapshot: w_m, packed; likewise.
+      snapshot: w_m, as it travelled; likewise.
     """
     displacement = self._displacement(snapshot)
     shares = [
@@ -184,13 +196,13 @@ class Shard:
     Args:
       worker: m, shape=(), int64.
       gradient: g, packed; a longer vector's rest is not read.
-      snapshot: w_m, packed, if the rule reads d.
+      snapshot: w_m, as it travelled, if the rule reads d.
       displacement: d as `measure` returned it, or None to take it now.
       coefficients: the rule's scalars.
       accepted: shape=(), bool; whether the push counts. None: it does.
 
     Returns:
-      What the worker pulls next, packed, which is also its next snapshot.
+      What the worker pulls next, which is also its next snapshot.
     """
     self._update(
       worker, gradient, snapshot, displacement, coefficients, accepted
@@ -245,7 +257,9 @@ class Shard:
     return [
       weight.value - old
       for weight, old in zip(
-        self.weights, self._columns.unpack(snapshot), strict=True
+        self.weights,
+        self._columns.unpack(self.wire.decode(snapshot)),
+        strict=True,
       )
     ]
 

@@ -481,6 +481,35 @@ class CountingTest(parameterized.TestCase):
     self.assertEqual(statistics.step_error_sum, 1.5 + 2.0)
     self.assertEqual(statistics.step_persistence_sum, 1.0 + 1.0)
 
+  @parameterized.product(
+    pull_dtype=("bfloat16", "float16"),
+    host=((False, 1, False), (True, 1, True), (True, 2, True)),
+  )
+  def test_takes_displacements_from_what_was_pulled(self, pull_dtype, host):
+    jit_compile, num_shards, flat = host
+    exact = np.array([1.0, 1 + 2**-12, -3 - 2**-10], "float32")
+    driver = _Driver(
+      [exact[:1], exact[1:]],
+      compensation.DelayCompensatedConstant(0.5),
+      num_shards=num_shards,
+      jit_compile=jit_compile,
+      flat=flat,
+      pull_dtype=pull_dtype,
+    )
+    pulled, _, _ = driver.pull(0)
+    rounded = exact.astype(tf.as_dtype(pull_dtype).as_numpy_dtype)
+    rounded = rounded.astype("float32")
+    self.assertTrue(np.any(rounded != exact))
+    np.testing.assert_array_equal(_flat(pulled), rounded)
+    g = np.array([1.0, 2.0, -4.0], "float32")
+    driver.push(0, [g[:1], g[1:]])
+    # u = g + lambda g*g*d with d = w - w_m, at full precision.
+    expected = exact - 0.1 * (g + 0.5 * g * g * (exact - rounded))
+    actual = np.concatenate(
+      [part.current().numpy() for part in driver.server.shards]
+    )
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
   def test_keeps_every_report(self):
     driver = _Driver([[1.0]], compensation.Uncompensated())
     driver.pull(0)
