@@ -1,5 +1,6 @@
 """AsyncTrainer on real clusters: nothing is lost, nothing is different."""
 
+import numpy as np
 from absl.testing import absltest, parameterized
 
 from tests.parameter_server import cluster_case, scenarios
@@ -65,6 +66,13 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
   def test_momentum_per_worker_sees_every_push(self):
     # Without momentum, DANA is ASGD.
     self.assertEqual(self.results["rules"]["dana"]["weights"][1], [-60.0])
+
+  def test_16_bits_halve_the_replies(self):
+    # The second shard's: three weights and a bias.
+    self.assertEqual(self.results["rules"]["dana"]["reply"], 4)
+    self.assertEqual(self.results["rules"]["dc_asgd_c"]["reply"], 2)
+    for weight in self.results["rules"]["dc_asgd_c"]["weights"]:
+      self.assertLess(np.max(weight), 0.0)
 
   def test_slots_are_updated_by_every_push(self):
     # All gradients are 1, so that after n updates the average is 1 - beta^n.

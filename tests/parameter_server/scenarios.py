@@ -52,9 +52,18 @@ def _counting_model():
   return keras.Model(inputs, keras.layers.Add()(parts))
 
 
-def _trainer(model, strategy, optimizer, loss=_linear_loss, **compile_kwargs):
+def _trainer(
+  model,
+  strategy,
+  optimizer,
+  loss=_linear_loss,
+  pull_dtype="float32",
+  **compile_kwargs,
+):
   model.compile(optimizer=optimizer, loss=loss, **compile_kwargs)
-  return lc_asgd_tf.AsyncTrainer(model, strategy, steps_per_dispatch=DISPATCH)
+  return lc_asgd_tf.AsyncTrainer(
+    model, strategy, steps_per_dispatch=DISPATCH, pull_dtype=pull_dtype
+  )
 
 
 def _counts(trainer, logs):
@@ -123,10 +132,13 @@ def rules(strategy):
     "dc_asgd_c": lc_asgd_tf.DCASGD(0.01, adaptive=False),
   }.items():
     model = _counting_model()
-    trainer = _trainer(model, strategy, optimizer)
+    # Whose snapshots are read: here, of 16 bits.
+    narrow = "bfloat16" if name == "dc_asgd_c" else "float32"
+    trainer = _trainer(model, strategy, optimizer, pull_dtype=narrow)
     history = trainer.fit(_ones, steps_per_epoch=60, verbose=0).history
     results[name] = _counts(trainer, history) | {
-      "weights": [w.tolist() for w in model.get_weights()]
+      "weights": [w.tolist() for w in model.get_weights()],
+      "reply": trainer._remote._server.reply_specs()[1].shape[0],
     }
   ssgd = _trainer(_counting_model(), strategy, lc_asgd_tf.SSGD(1.0))
   try:
