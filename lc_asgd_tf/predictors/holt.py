@@ -15,7 +15,7 @@ _WARM_UP = 12
 class HoltLossPredictor(loss_predictor.LossPredictor):
   """Holt's linear trend on the log loss, by version (see `trend`)."""
 
-  batch_size = 64
+  batch_size = 512
 
   def build(self, num_workers):
     """Creates the trend, float64."""
@@ -23,11 +23,17 @@ class HoltLossPredictor(loss_predictor.LossPredictor):
     self._state = keras.Variable(
       trend_lib.INITIAL, dtype="float64", name="holt"
     )
+    # Report by report, in microseconds; it locks nothing that a push needs.
+    self._compiled_follow = tf.function(
+      self._follow, jit_compile=True, autograph=False
+    )
 
   def learn(self, rows, first, last):
     """Takes the reports one by one, in order of arrival."""
     first = tf.maximum(first, last - self.batch_size)
+    self._compiled_follow(rows, first, last)
 
+  def _follow(self, rows, first, last):
     def take(number, *trend):
       report = journal.read(rows, number)
       trend = trend_lib.Trend(*trend)

@@ -221,12 +221,12 @@ class HoltTest(parameterized.TestCase):
     )
 
   def test_takes_the_latest_if_there_are_too_many(self):
-    rows = reports.simulate(_SECONDS, 100, _decaying)
+    rows = reports.simulate(_SECONDS, 600, _decaying)
     ring = reports.ring(rows)
     predictor = _built("holt")
-    predictor.learn(ring, number(0), number(100))
-    latest = rows[100 - predictor.batch_size :]
-    forecast = predictor.forecast(ring, number(100))
+    predictor.learn(ring, number(0), number(600))
+    latest = rows[600 - predictor.batch_size :]
+    forecast = predictor.forecast(ring, number(600))
     np.testing.assert_allclose(
       [forecast.level, forecast.slope, forecast.origin],
       _holt(latest, len(_SECONDS)),
@@ -310,8 +310,7 @@ class PersistenceTest(parameterized.TestCase):
 def _followed(ring, reports, **arguments):
   """Returns an LSTM predictor that knows the trend, and has learned nothing."""
   predictor = _built("lstm", **arguments)
-  for first in range(0, reports, 64):
-    predictor._follow(ring, number(first), number(min(first + 64, reports)))
+  predictor._compiled_follow(ring, number(0), number(reports))
   return predictor
 
 
@@ -375,18 +374,18 @@ class LSTMTest(parameterized.TestCase):
 
   def test_says_nothing_without_a_trend(self):
     """As after more reports at once than a trend follows."""
-    rows = reports.simulate(_SECONDS, 120, _decaying)
+    rows = reports.simulate(_SECONDS, 620, _decaying)
     ring = reports.ring(rows)
     predictor = _built("lstm")
-    predictor.learn(ring, number(0), number(100))
-    # The trend is that of the latest 64.
-    level, slope, at = _holt(rows[36:100], 8)
-    forecast = predictor.forecast(ring, number(100))
+    predictor.learn(ring, number(0), number(600))
+    # The trend is that of the latest 512.
+    level, slope, at = _holt(rows[88:600], 8)
+    forecast = predictor.forecast(ring, number(600))
     self.assertTrue(forecast_lib.is_ready(forecast))
     self.assertAlmostEqual(
-      float(forecast.level), level + slope * (rows[99, 0] - at), delta=0.1
+      float(forecast.level), level + slope * (rows[599, 0] - at), delta=0.1
     )
-    for now in (30, 36, 101):
+    for now in (30, 88, 601):
       forecast = predictor.forecast(ring, number(now))
       self.assertFalse(forecast_lib.is_ready(forecast), now)
 
