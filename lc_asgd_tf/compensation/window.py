@@ -11,8 +11,9 @@ if there are fewer workers, and gives way when it must.
 What it must give way to is known before the loss rises. The displacement
 d = w - w_m promised to change the loss by g.d, and no displacement can take
 away more than there is. On a quadratic, delayed descent is stable while it
-promises at most pi times what lies above the minimum. How much that is, nobody
-knows; two things say that it is a large part of the loss:
+promises less than pi times what lies above the minimum, and swings little while
+it promises no more than that. How much lies above the minimum, nobody knows;
+two things say that it is a large part of the loss:
 
 - what is being delivered, the predicted change of the loss: a geometric mean
   of it and of the loss may be promised;
@@ -36,7 +37,7 @@ _LOSS_FLOOR = 1e-3
 _OF_THE_PREDICTED = 4.0
 _OF_THE_GONE = 3.0
 _LEAST_ALLOWED = 0.2
-_MOST_ALLOWED = 3.0
+_MOST_ALLOWED = 1.0
 
 # Doublings of the window per M pushes: before it first had to give way, after
 # that, and while it gives way. What is measured is about 2 M pushes old, and
@@ -89,7 +90,7 @@ def allowed_promise(
 ) -> tf.Tensor:
   """Returns p l, the largest |g.d| that is allowed on average.
 
-      p = clip(max(4 sqrt(max(-Delta, 0) / l), 3 max(1 - l / l_0, 0)^2), 0.2, 3)
+      p = clip(max(4 sqrt(max(-Delta, 0) / l), 3 max(1 - l / l_0, 0)^2), 0.2, 1)
 
   Args:
     loss: l, averaged, shape=().

@@ -34,12 +34,12 @@ class WindowTest(parameterized.TestCase):
     (0.999, -0.0001, 0.999, 0.2),
     (0.999, -0.01, 0.999, 0.4),
     (1.999, -0.02, 1.999, 0.8),
-    # 3 (1 / 2)^2, the larger one of both, three times l at most.
+    # 3 (1 / 2)^2, the larger one of both, and l at most.
     (0.999, 0.0, 1.999, 0.75),
     (0.999, -0.01, 1.999, 0.75),
-    (0.999, -0.09, 1.999, 1.2),
-    (0.999, -0.9, 0.999, 3.0),
-    (0.0, 0.0, 999.0, 0.003),
+    (0.999, -0.04, 1.999, 0.8),
+    (0.999, -0.9, 0.999, 1.0),
+    (0.0, 0.0, 999.0, 0.001),
   )
   def test_allowed_promise(self, loss, change, first, expected):
     allowed = window.allowed_promise(*map(tf.constant, (loss, change, first)))

@@ -232,7 +232,7 @@ class Window:
       self.first.append(loss)
     gone = max(1 - scale / (np.mean(self.first) + 1e-3), 0)
     share = max(4 * np.sqrt(max(-self.change, 0) / scale), 3 * gone**2)
-    share = np.clip(share, 0.2, 3)
+    share = np.clip(share, 0.2, 1)
     room = np.clip(np.log(share * scale / (self.promise + 1e-20)), -1, 1)
     if room < 0 and self.pushes > m:
       self.gave_way = True
