@@ -145,6 +145,15 @@ def _train(stack, external, local, directory) -> dict[str, object]:
   output = output_flags.read()
   dataset = datasets.load(data.dataset, data.data_dir)
   steps_per_epoch = build.steps_per_epoch(training, data, dataset)
+
+  def new_model():
+    return models.create(
+      model_flags.read().model, dataset.input_shape, dataset.num_classes
+    )
+
+  # What does not fit is said before a cluster starts.
+  build.check_inputs(new_model(), dataset)
+  keras.utils.clear_session()
   specification = external
   if local is not None:
     stack.enter_context(local)
@@ -154,10 +163,7 @@ def _train(stack, external, local, directory) -> dict[str, object]:
   strategy = cluster_lib.connect(specification)
   # After the strategy: connecting to a cluster renames this process's devices.
   keras.utils.set_random_seed(training.seed)
-  model = models.create(
-    model_flags.read().model, dataset.input_shape, dataset.num_classes
-  )
-  build.check_inputs(model, dataset)
+  model = new_model()
   model.compile(
     optimizer=build.optimizer(optimizer_flags.read()),
     loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -2,7 +2,6 @@
 
 import glob
 import hashlib
-import itertools
 import os
 import subprocess
 import sys
@@ -455,7 +454,7 @@ class CountTest(_SimulationTestCase):
       (np.bincount(turns, minlength=5) + 1).tolist(),
     )
 
-  @parameterized.parameters(*itertools.product((1, 2), (False, True)))
+  @parameterized.parameters((1, False), (2, True))
   def test_workers_rest_before_they_pull(self, seed, jit_compile):
     resting = _Resting(seed=seed)
     total = _Recorder(lambda model: _statistics(model)[2])

@@ -481,12 +481,14 @@ class CountingTest(parameterized.TestCase):
     self.assertEqual(statistics.step_error_sum, 1.5 + 2.0)
     self.assertEqual(statistics.step_persistence_sum, 1.0 + 1.0)
 
-  @parameterized.product(
-    pull_dtype=("bfloat16", "float16"),
-    host=((False, 1, False), (True, 1, True), (True, 2, True)),
+  @parameterized.parameters(
+    ("bfloat16", False, 1, False),
+    ("float16", True, 1, True),
+    ("bfloat16", True, 2, True),
   )
-  def test_takes_displacements_from_what_was_pulled(self, pull_dtype, host):
-    jit_compile, num_shards, flat = host
+  def test_takes_displacements_from_what_was_pulled(
+    self, pull_dtype, jit_compile, num_shards, flat
+  ):
     exact = np.array([1.0, 1 + 2**-12, -3 - 2**-10], "float32")
     driver = _Driver(
       [exact[:1], exact[1:]],
