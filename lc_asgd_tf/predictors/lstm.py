@@ -26,7 +26,10 @@ class LSTMLossPredictor(
   `window` reports (v_i, y_i), and the trend ybar(v) at the time:
 
       inputs  x_i = (y_i - ybar(v_i), (v_i - v_{i-1}) / M)
-      output  yhat(v) = ybar(v) + A(h) + S(h) (v - v_last) / M
+      output  yhat(v) = ybar(v) + A(h) + S(h) (v - v_max) / M
+
+  where v_max is the newest version that was reported: that of the last report
+  may be any number of updates old.
 
   A report (v_m, y) of a worker that pulled version v_m is a training example
   whose inputs are the reports that had arrived by then, rows [0, v_m), and the
@@ -129,11 +132,10 @@ class LSTMLossPredictor(
     adjustment, slope = tf.unstack(
       tf.cast(self.network(inputs), tf.float64), num=2, axis=-1
     )
-    origin = versions[:, -1]
     return (
-      trend_lib.at(trend, origin) + adjustment,
+      trend.level + adjustment,
       trend.slope + slope / self._num_workers,
-      origin,
+      trend.origin,
       known & tf.reduce_all(finite, axis=-1),
     )
 
