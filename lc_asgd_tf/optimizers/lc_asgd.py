@@ -12,6 +12,7 @@ class LCASGD(rule_optimizer.RuleOptimizer):
 
       Delta = predicted loss at w - predicted loss at w_m
       r     = clip(Delta / g.d, 0, 1)                  with d = w - w_m
+      r     <- 1 - (1 - r) s / (s + 0.05)              with s = abs(g.d) / l
       u     <- g + 2 (1 - r) max(-g.d, 0) / (d' D d) D d
       u     <- u min(1, norm(g) / norm(u))
       u     <- u / (1 + brake max(Delta, 0) / l)
