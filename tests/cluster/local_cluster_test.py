@@ -216,7 +216,11 @@ class EndOfCoordinatorTest(parameterized.TestCase):
       if serving:
         self.assertEqual(coordinator.stdout.readline(), b"serving\n")
       coordinator.send_signal(number)
-      coordinator.wait(timeout=10)
+      try:
+        coordinator.wait(timeout=10)
+      finally:
+        # Leaving the block waits for it, however long it takes.
+        coordinator.kill()
     self.assertEmpty(processes.survivors(pids, 5))
 
 

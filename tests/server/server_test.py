@@ -344,13 +344,13 @@ _BY_HAND = (
     trajectories.lc_asgd(0.0),
     0.0,
     # l = 1/2 w_m^2; a fifth of l + 1e-3 may be promised, at T out of 2.
-    # Nothing promised: log T = log(2) / 2, u = 1 / sqrt(2).
-    # d = -0.0707107 promises 0.0707107 of 0.1002: log T grows by
-    # log(2) / 2 log(1.417042) to 0.467377, T = 1.595803, u = -T / 2.
-    # Nothing promised: T = 2, and no more, u = w_m = 1.00907965.
-    # d = 0.90817169 - 0.92928932 promises 0.0196244 of 0.0865578: T = 2,
-    # u = -w_m = -0.92928932.
-    (0.92928932, 1.00907965, 0.90817169, 1.00110062),
+    # Nothing promised: log T = log(2) / 64, u = T / 2 = 0.50544463.
+    # d = -0.05054446 promises 0.05054446 of 0.1002: log T grows by
+    # log(2) / 64 log(1.982413) to 0.01824217, T = 1.01840958, u = -T / 2.
+    # Nothing promised: log T = 0.02907260, u = w_m T / 2 = 0.51494304.
+    # d = 0.94888169 - 0.94945554 promises little: log T = 0.03990303,
+    # u = -w_m T / 2 = -0.49405369.
+    (0.94945554, 1.00037600, 0.94888169, 0.99828706),
   ),
 )
 
@@ -887,6 +887,9 @@ class PredictionTest(parameterized.TestCase):
   def test_horizon(self, horizon, expected, ahead):
     delta = np.exp(0.04 - 0.04 * ahead) - np.exp(0.04)
     ratio = np.clip(delta / -0.1, 0.0, 1.0)
+    # Of a loss of 1, a tenth was promised.
+    share = 0.1 / 1.002
+    ratio = 1 - (1 - ratio) * share / (share + 0.05)
     # With one weight u = g - 2 (1 - r) g = (2 r - 1) g.
     np.testing.assert_allclose(
       self._after(horizon, expected), 0.9 - 0.1 * (2 * ratio - 1), rtol=1e-5
