@@ -42,8 +42,14 @@ _OUTPUT_DIR = flags.DEFINE_string(
   "output_dir", "lc_asgd_real", "Where results, traces and logs are kept."
 )
 
-# What the server forecasts: the loss, and the staleness of the next push.
-_FORECASTS = ("loss", "step")
+# How wrong the server's forecasts are, of the loss and of the staleness of the
+# next push, each beside that of no change.
+_FORECASTS = (
+  "loss_prediction_mae",
+  "loss_persistence_mae",
+  "step_prediction_mae",
+  "step_persistence_mae",
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -142,12 +148,10 @@ def _train(cell, seconds: float, spread: float) -> dict[str, object]:
     "test_error": 1 - scores["accuracy"],
     "staleness": dict(zip(map(str, values), map(int, counts), strict=True)),
   }
-  for what in _FORECASTS:
-    for kind in ("prediction", "persistence"):
-      name = f"{what}_{kind}_mae"
-      # The first epoch has none, or few.
-      known = [value for value in history[name] if math.isfinite(value)]
-      result[name] = statistics.fmean(known) if known else None
+  for name in _FORECASTS:
+    # The first epoch has none, or few.
+    known = [value for value in history[name] if math.isfinite(value)]
+    result[name] = statistics.fmean(known) if known else None
   return result
 
 
@@ -200,11 +204,9 @@ def _forecast_table(records) -> str:
   ]
   for (rule, workers), runs in _grouped(records).items():
     columns = []
-    for what in _FORECASTS:
-      for kind in ("prediction", "persistence"):
-        values = [run[f"{what}_{kind}_mae"] for run in runs]
-        known = [value for value in values if value is not None]
-        columns.append(f"{statistics.fmean(known):.3g}" if known else "")
+    for name in _FORECASTS:
+      known = [run[name] for run in runs if run[name] is not None]
+      columns.append(f"{statistics.fmean(known):.3g}" if known else "")
     lines.append(f"| {rule} | {workers} | {' | '.join(columns)} |")
   return "\n".join(lines)
 

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from lc_asgd_tf.predictors import forecast as forecast_lib
-from lc_asgd_tf.predictors import journal, loss_predictor
+from lc_asgd_tf.predictors import loss_predictor
 from lc_asgd_tf.predictors import trend as trend_lib
 
 # How many reports to see before the trend means anything.
@@ -34,15 +34,8 @@ class HoltLossPredictor(loss_predictor.LossPredictor):
     self._compiled_follow(rows, first, last)
 
   def _follow(self, rows, first, last):
-    def take(number, *trend):
-      report = journal.read(rows, number)
-      trend = trend_lib.Trend(*trend)
-      return number + 1, *trend_lib.trend_update(
-        trend, report, self._num_workers
-      )
-
-    _, *trend = tf.while_loop(
-      lambda number, *_: number < last, take, (first, *self._trend())
+    trend = trend_lib.follow(
+      self._trend(), rows, first, last, self._num_workers
     )
     self._state.assign(tf.stack(trend))
 

@@ -96,19 +96,14 @@ class LSTMLossPredictor(
   def _follow(self, rows, first, last):
     """Works out the trend after each of the reports [first, last)."""
 
-    def take(number, *trend):
-      trend = trend_lib.trend_update(
-        trend_lib.Trend(*trend), journal.read(rows, number), self._num_workers
-      )
-      number += 1
+    def note(number, trend):
       row = tf.stack([*trend, tf.cast(number, tf.float64)])
       slot = number % self._trends.shape[0]
       self._trends.value.scatter_nd_update([[slot]], [row])
-      return number, *trend
 
     trend, _ = self._trend_after(first)
     first = tf.maximum(first, last - _MOST_REPORTS)
-    tf.while_loop(lambda number, *_: number < last, take, (first, *trend))
+    trend_lib.follow(trend, rows, first, last, self._num_workers, note)
 
   def _line(self, rows, end):
     """Returns level, slope, origin and whether it is a forecast.

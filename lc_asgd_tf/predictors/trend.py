@@ -1,5 +1,6 @@
 """Holt's linear trend of the log loss, by version."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -71,3 +72,34 @@ def trend_update(
       for new, later, old in zip(beginning, following, trend, strict=True)
     )
   )
+
+
+def follow(
+  trend: Trend,
+  rows: tf.Tensor,
+  first: tf.Tensor,
+  last: tf.Tensor,
+  num_workers: int,
+  note: Callable[[tf.Tensor, Trend], object] = lambda number, trend: None,
+) -> Trend:
+  """Returns the trend after the reports [first, last), one by one.
+
+  Args:
+    trend: before them.
+    rows: the journal's ring.
+    first: shape=(), int64.
+    last: shape=(), int64.
+    num_workers: M.
+    note: called with how many reports there are by then, and the trend.
+  """
+
+  def take(number, *trend):
+    report = journal.read(rows, number)
+    trend = trend_update(Trend(*trend), report, num_workers)
+    note(number + 1, trend)
+    return number + 1, *trend
+
+  _, *trend = tf.while_loop(
+    lambda number, *_: number < last, take, (first, *trend)
+  )
+  return Trend(*trend)
