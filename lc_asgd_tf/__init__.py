@@ -1,6 +1,6 @@
 """Asynchronous SGD for Keras that compensates delayed gradients."""
 
-from lc_asgd_tf import callbacks, compensation, delays, predictors
+from lc_asgd_tf import callbacks, compensation, delays, layers, predictors
 from lc_asgd_tf.optimizers import (
   ASGD,
   DANA,
@@ -28,5 +28,6 @@ __all__ = (
   "callbacks",
   "compensation",
   "delays",
+  "layers",
   "predictors",
 )

@@ -206,14 +206,14 @@ class Stopwatch:
     self._began = time.perf_counter()
 
   def stop(self) -> None:
-    """Ends."""
+    """Ends; the last one counts."""
     self._seconds = time.perf_counter() - self._began
     now = _processor_seconds(self._pids)
-    self._processor = {r: now[r] - self._processor[r] for r in now}
+    self._used = {role: now[role] - self._processor[role] for role in now}
 
   def turn(self, steps: int) -> Turn:
     """Returns what was taken."""
-    return Turn(steps, self._seconds, self._processor)
+    return Turn(steps, self._seconds, self._used)
 
   def callback(self, keras: types.ModuleType):
     """Returns a callback that takes the time of an epoch, and no set-up's."""

@@ -6,7 +6,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lc_asgd_tf import errors, normalization, optimizers, predictors, server
+from lc_asgd_tf import (
+  errors,
+  layers,
+  normalization,
+  optimizers,
+  predictors,
+  server,
+)
 from lc_asgd_tf.parameter_server import placement, server_image
 from lc_asgd_tf.server import snapshots
 
@@ -28,6 +35,10 @@ class RemoteServer:
     devices: of the shards, one per ps task.
     pull_dtype: the precision in which workers pull (see `server.wire`).
 
+  Attributes:
+    variables: the model's trainable variables that workers pull as a whole.
+    tables: those of which they pull rows.
+
   Raises:
     ValueError: if the optimizer clips by the global norm over several ps
       tasks, which no single task can know.
@@ -48,17 +59,31 @@ class RemoteServer:
       )
     self._model = model
     self._optimizer = optimizer
-    variables = model.trainable_variables
-    sizes = [v.shape.num_elements() * v.value.dtype.size for v in variables]
+    self.tables = _sparse_tables(model)
+    by_rows = {id(variable) for variable in self.tables}
+    self.variables = variables = [
+      v for v in model.trainable_variables if id(v) not in by_rows
+    ]
     # A task without variables would have nothing to do.
     num_shards = max(1, min(len(devices), len(variables)))
+    sizes = [_num_bytes(v) for v in variables]
     self.placement = placement.balance(sizes, num_shards)
+    loads = [sum(sizes[i] for i in part) for part in self.placement]
+    tasks = placement.balance(
+      [_num_bytes(v) for v in self.tables],
+      len(devices),
+      loads + [0] * (len(devices) - num_shards),
+    )
+    task_of = {i: task for task, part in enumerate(tasks) for i in part}
+
+    def new_inner_optimizer():
+      return optimizer.new_inner_optimizer(num_workers)
+
     self.buffer_kinds = normalization.classify(model)
     self._server = server.Server(
       placement=[[variables[i] for i in part] for part in self.placement],
       inner_optimizers=[
-        _on(device, lambda: optimizer.new_inner_optimizer(num_workers))
-        for device in devices[:num_shards]
+        _on(device, new_inner_optimizer) for device in devices[:num_shards]
       ],
       compensation=optimizer.compensation,
       num_workers=num_workers,
@@ -69,6 +94,18 @@ class RemoteServer:
       step_predictor=predictors.StepPredictor(),
       flat=True,
       pull_dtype=pull_dtype,
+      tables=[
+        _on(
+          devices[task_of[i]],
+          lambda variable=variable: server.Table(
+            variable,
+            new_inner_optimizer(),
+            optimizer.compensation,
+            pull_dtype,
+          ),
+        )
+        for i, variable in enumerate(self.tables)
+      ],
     )
     self._snapshots = None
     if optimizer.compensation.uses_displacement:
@@ -87,7 +124,11 @@ class RemoteServer:
     # optimizers would look for replicas to merge.
     worker = tf.TensorSpec([], tf.int64)
     self.pull = _concrete(self._pull, worker)
-    self.push = _concrete(self._push, self._server.message_specs())
+    self.push = _concrete(
+      self._push,
+      self._server.message_specs(),
+      [table.message_spec for table in self._server.tables],
+    )
     self._learn = _concrete(self._server.learn, tf.TensorSpec([], tf.int64))
     self._learned = tf.constant(0, tf.int64)
     self._reports = _concrete(self._read_reports)
@@ -97,7 +138,7 @@ class RemoteServer:
     replies = self._server.pull(worker)
     return self._remember([worker] * len(replies), replies)
 
-  def _push(self, messages):
+  def _push(self, messages, rows):
     workers, pulled = [], []
     for k, device in enumerate(self._server.devices):
       with tf.device(device):
@@ -108,7 +149,7 @@ class RemoteServer:
           if self._snapshots is None
           else self._snapshots[k].read(workers[k])
         )
-    replies = self._server.push(None, messages, pulled)
+    replies = self._server.push(None, messages, pulled, rows)
     return self._remember(workers, replies)
 
   def _remember(self, workers, replies):
@@ -126,7 +167,7 @@ class RemoteServer:
   def messages(
     self, gradients: Sequence[tf.Tensor], *report, **named_report
   ) -> list[tf.Tensor]:
-    """Packs a push; gradients in the order of the model's variables.
+    """Packs a push; gradients in the order of `variables`.
 
     See `Server.messages` for the rest.
     """
@@ -136,13 +177,29 @@ class RemoteServer:
   def open_replies(
     self, replies: Sequence[tf.Tensor]
   ) -> tuple[list[tf.Tensor], tf.Tensor, list[tf.Tensor]]:
-    """Unpacks a pull: weights in the model's order, version, buffers."""
+    """Unpacks a pull: weights in the order of `variables`, version, buffers."""
     parts, version, buffers = self._server.open_replies(replies)
     weights = [None] * sum(len(part) for part in self.placement)
     for part, indices in zip(parts, self.placement, strict=True):
       for weight, i in zip(part, indices, strict=True):
         weights[i] = weight
     return weights, version, buffers
+
+  def pull_rows(self, k: int, ids: tf.Tensor) -> tf.Tensor:
+    """Pulls rows of a table; returns w_m, shape=(n, width), float32.
+
+    Args:
+      k: which of the `tables`.
+      ids: shape=(n,), int32.
+    """
+    table = self._server.tables[k]
+    with tf.device(table.device):
+      rows = table.pull(ids)
+    return table.pulled(rows)
+
+  def row_message(self, k: int, *rows: tf.Tensor) -> tf.Tensor:
+    """Packs a push of rows of a table; see `server.Table.message`."""
+    return self._server.tables[k].message(*rows)
 
   def staleness(self, version: tf.Tensor, pulled: tf.Tensor) -> tf.Tensor:
     """Returns tau, in updates, of a push that meets `version`."""
@@ -185,14 +242,15 @@ class RemoteServer:
 
   def set_learning_rate(self, learning_rate: float) -> None:
     """Sets the learning rate of every shard."""
-    for part in self._server.shards:
+    for part in (*self._server.shards, *self._server.tables):
       part.optimizer.learning_rate = learning_rate
 
   def load_weights_from_model(self) -> None:
     """Makes the model's weights and buffers the server's."""
-    variables = self._model.trainable_variables
     for part, indices in zip(self._server.shards, self.placement, strict=True):
-      part.assign([variables[i].value for i in indices])
+      part.assign([self.variables[i].value for i in indices])
+    for table, variable in zip(self._server.tables, self.tables, strict=True):
+      table.assign(variable.value)
     self._server.buffers.assign(
       [variable.value for variable in self._model.non_trainable_variables]
     )
@@ -200,16 +258,18 @@ class RemoteServer:
   def copy_to_model(self) -> None:
     """Makes the server's weights, buffers and slots the model's."""
     values = self._image.read()
-    variables = self._model.trainable_variables
     # The optimizer's state has the same names here and there; what belongs to
     # no variable is the same on every shard.
-    self._optimizer.build(variables)
+    self._optimizer.build(self._model.trainable_variables)
     slots = {}
     for part, indices in zip(self._server.shards, self.placement, strict=True):
       weights = part.split([values[id(weight)] for weight in part.weights])
       for i, weight in zip(indices, weights, strict=True):
-        variables[i].assign(weight)
+        self.variables[i].assign(weight)
       slots = part.slots(values) | slots
+    for table, variable in zip(self._server.tables, self.tables, strict=True):
+      variable.assign(values[id(table.weights)])
+      slots = table.slots(values) | slots
     for slot in self._optimizer.inner_optimizer.variables:
       if slot.name in slots:
         slot.assign(slots[slot.name])
@@ -223,6 +283,20 @@ class RemoteServer:
   def image(self) -> server_image.ServerImage:
     """The server's state, to be written to files and read from them."""
     return self._image
+
+
+def _sparse_tables(model: keras.Model) -> list[keras.Variable]:
+  """Returns the tables of all sparse embeddings that are trained."""
+  tables = [
+    layer.trainable_variables[0]
+    for layer in model._flatten_layers()
+    if isinstance(layer, layers.SparseEmbedding) and layer.trainable_variables
+  ]
+  return list({id(table): table for table in tables}.values())
+
+
+def _num_bytes(variable: keras.Variable) -> int:
+  return variable.shape.num_elements() * variable.value.dtype.size
 
 
 def _on(device, function):

@@ -5,8 +5,8 @@ import collections
 import keras
 import tensorflow as tf
 
-from lc_asgd_tf import errors, normalization, server
-from lc_asgd_tf.parameter_server import remote_server
+from lc_asgd_tf import errors, layers, normalization, server
+from lc_asgd_tf.parameter_server import remote_server, row_lookup
 
 
 class WorkerStep:
@@ -39,7 +39,7 @@ class WorkerStep:
     # The same on every worker, so that the results of all can be added up.
     self.initial_metrics = [v.numpy() for v in self._metrics]
     compute = self._compute
-    if model.jit_compile is True:
+    if model.jit_compile is True and not remote.tables:
       compute = tf.function(compute, jit_compile=True, autograph=False)
     self._compute_compiled = compute
 
@@ -59,10 +59,10 @@ class WorkerStep:
     def step(i, replies, metrics, counts, communication_seconds):
       weights, version, buffers = self._remote.open_replies(replies)
       started = _time_after(weights)
-      loss, gradients, contributions, metrics = self._compute_compiled(
+      loss, gradients, rows, contributions, metrics = self._compute_compiled(
         worker, weights, buffers, metrics, next(iterator)
       )
-      computed = _time_after([loss, *gradients])
+      computed = _time_after([loss, *gradients, *rows])
       messages = self._remote.messages(
         gradients,
         loss,
@@ -72,7 +72,7 @@ class WorkerStep:
         contributions=contributions,
         worker=worker,
       )
-      replies = self._remote.push(messages)
+      replies = self._remote.push(messages, rows)
       communication_seconds = tf.cast(
         _time_after(replies) - computed, tf.float32
       )
@@ -100,7 +100,7 @@ class WorkerStep:
     return self.result.pack([*metrics, *tf.unstack(counts)])
 
   def _compute(self, worker, weights, buffers, metrics, data):
-    """Returns l, g, contributions to the buffers, and the new metrics."""
+    """Returns l, g, rows pushed, contributions to buffers, new metrics."""
     model = self._model
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     buffers = [
@@ -112,13 +112,17 @@ class WorkerStep:
       )
     ]
     state = [
-      *zip(model.trainable_variables, weights, strict=True),
+      *zip(self._remote.variables, weights, strict=True),
       *zip(model.non_trainable_variables, buffers, strict=True),
       *zip(self._metrics, metrics, strict=True),
     ]
     with tf.GradientTape() as tape:
       tape.watch(weights)
-      with _CountingScope(state, collect_losses=True) as scope:
+      lookup = row_lookup.RowLookup(self._remote, tape)
+      with (
+        _WorkerScope(state, self._remote.tables) as scope,
+        layers.looking_up(lookup),
+      ):
         y_pred = model(x, training=True)
         loss = model.compute_loss(
           x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
@@ -128,7 +132,9 @@ class WorkerStep:
         model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
       scaled = loss if self._loss_scale is None else loss * self._loss_scale
     gradients = tape.gradient(
-      scaled, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO
+      scaled,
+      [*weights, *lookup.rows],
+      unconnected_gradients=tf.UnconnectedGradients.ZERO,
     )
     if self._loss_scale is not None:
       gradients = [g / self._loss_scale for g in gradients]
@@ -149,7 +155,9 @@ class WorkerStep:
       for variable, value in zip(self._metrics, metrics, strict=True)
     ]
     gradients = [tf.convert_to_tensor(g) for g in gradients]
-    return tf.cast(loss, tf.float32), gradients, contributions, metrics
+    gradients, of_rows = gradients[: len(weights)], gradients[len(weights) :]
+    rows = lookup.messages(of_rows)
+    return tf.cast(loss, tf.float32), gradients, rows, contributions, metrics
 
   def _check_normalization(self, scope) -> None:
     for variable, (kind, _) in zip(
@@ -166,16 +174,31 @@ class WorkerStep:
         )
 
 
-class _CountingScope(keras.StatelessScope):
-  """A `keras.StatelessScope` that counts how often variables are updated."""
+class _WorkerScope(keras.StatelessScope):
+  """The state of a step on a worker, which counts how often it is updated.
 
-  def __init__(self, *args, **kwargs) -> None:
-    super().__init__(*args, **kwargs)
+  Args:
+    state: pairs of variables and values.
+    tables: variables of which there is no value, because workers hold none.
+  """
+
+  def __init__(self, state, tables) -> None:
+    super().__init__(state, collect_losses=True)
     self.updates = collections.Counter()
+    self._tables = {id(table): table for table in tables}
 
   def add_update(self, update) -> None:
     self.updates[id(update[0])] += 1
     super().add_update(update)
+
+  def get_current_value(self, variable):
+    table = self._tables.get(id(variable))
+    if table is not None:
+      raise errors.UserError(
+        f"The table {table.path} is read as a whole, by a regularizer or by "
+        "another layer than its own: use keras.layers.Embedding."
+      )
+    return super().get_current_value(variable)
 
 
 def _value(scope, variable, otherwise):

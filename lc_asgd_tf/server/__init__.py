@@ -4,6 +4,7 @@ from lc_asgd_tf.server.ledger import Ledger, Statistics
 from lc_asgd_tf.server.packing import Packing
 from lc_asgd_tf.server.server import Server
 from lc_asgd_tf.server.shard import Shard
+from lc_asgd_tf.server.table import Table
 from lc_asgd_tf.server.wire import PULL_DTYPES, check_pull_dtype
 
 __all__ = (
@@ -13,5 +14,6 @@ __all__ = (
   "Server",
   "Shard",
   "Statistics",
+  "Table",
   "check_pull_dtype",
 )

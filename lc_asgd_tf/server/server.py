@@ -10,7 +10,7 @@ from lc_asgd_tf.compensation import compensation as compensation_lib
 from lc_asgd_tf.compensation import xla_ops
 from lc_asgd_tf.server import buffers as buffers_lib
 from lc_asgd_tf.server import ledger as ledger_lib
-from lc_asgd_tf.server import packing, shard
+from lc_asgd_tf.server import packing, shard, table
 
 
 class Server:
@@ -27,6 +27,10 @@ class Server:
       message to shard 0   [ gradient_0 | worker | loss, times | buffers ]
       reply of shard k     [ weights_k ]
       reply of shard 0     [ weights_0 | version | buffers ]
+
+  Tables, of which workers pull and push rows, stand beside the shards: their
+  rows are pulled from each of them when they are needed, and pushed together
+  with the rest (see `table`).
 
   The buffers of a reply are the model's non-trainable variables, and those of a
   message what the worker adds to them (see `lc_asgd_tf.normalization`).
@@ -47,6 +51,7 @@ class Server:
       variables from its first read to its last write.
     flat: whether shards may keep their weights as one vector.
     pull_dtype: the precision in which workers pull (see `wire`).
+    tables: for the same rule, wherever they lie.
   """
 
   def __init__(
@@ -63,8 +68,10 @@ class Server:
     jit_compile: bool = True,
     flat: bool = False,
     pull_dtype: str = "float32",
+    tables: Sequence[table.Table] = (),
   ) -> None:
     self.compensation = compensation
+    self.tables = list(tables)
     self.num_workers = num_workers
     self.devices = tuple(devices)
     self._jit_compile = jit_compile
@@ -182,30 +189,58 @@ class Server:
     worker: tf.Tensor | None,
     messages: Sequence[tf.Tensor],
     snapshots: Sequence[tf.Tensor | None],
+    rows: Sequence[tf.Tensor] = (),
   ) -> list[tf.Tensor]:
     """Applies a push; returns one reply per shard, the worker's next pull.
 
     With one shard the whole push is one compiled function. With several, every
-    shard measures, the few sums are added up, and every shard applies.
+    shard measures, the few sums are added up, and every shard applies. So do
+    tables, in either case, for which functions of several sizes are compiled.
 
     Args:
       worker: m, shape=(), int64; None to read it from the messages.
       messages: one per shard.
       snapshots: w_m, packed, per shard: what the worker's last pull returned.
         None where the rule reads no displacement.
+      rows: one message per table.
     """
+    shares = []
+    if self.compensation.measures:
+      for part, message in zip(self.tables, rows, strict=True):
+        with tf.device(part.device):
+          shares.append(self._compiled(part.measure)(message))
+    arguments = (worker, messages, snapshots, shares)
     if len(self.shards) == 1:
       with tf.device(self.devices[0]):
-        return self._compiled(self._push)(worker, messages, snapshots)
-    return self._push(worker, messages, snapshots, self._compiled)
+        replies, *verdict = self._compiled(self._push)(*arguments)
+    else:
+      replies, *verdict = self._push(*arguments, self._compiled)
+    applied = []
+    for part, message in zip(self.tables, rows, strict=True):
+      with tf.device(part.device):
+        applied.append(self._compiled(part.apply)(message, *verdict))
+    if not applied:
+      return replies
+    # The worker's next rows have this push in them.
+    kept = []
+    for device, reply in zip(self.devices, replies, strict=True):
+      with tf.device(device), tf.control_dependencies(applied):
+        kept.append(tf.identity(reply))
+    return kept
 
   def _push(
-    self, worker, messages, snapshots, compiled=lambda function: function
+    self,
+    worker,
+    messages,
+    snapshots,
+    shares,
+    compiled=lambda function: function,
   ):
+    """Returns the replies, the rule's coefficients and whether it accepts."""
     displacements = [None] * len(self.shards)
     sums = None
     if self.compensation.measures:
-      shares = []
+      shares = list(shares)
       for k, part in enumerate(self.shards):
         with tf.device(self.devices[k]):
           share, displacements[k] = compiled(part.measure)(
@@ -247,7 +282,7 @@ class Server:
           replies.append(compiled(self._apply_first)(heading, *arguments))
         else:
           replies.append(compiled(part.apply)(*arguments))
-    return replies
+    return replies, coefficients, accepted
 
   def learn(self, first: tf.Tensor) -> tf.Tensor:
     """Trains the predictors on the reports [first, t) and publishes.
@@ -324,6 +359,9 @@ class Server:
     """All state but the snapshots, by what it belongs to."""
     variables = {
       f"shard_{k}": part.variables for k, part in enumerate(self.shards)
+    }
+    variables |= {
+      f"table_{k}": part.variables for k, part in enumerate(self.tables)
     }
     variables["ledger"] = self.ledger.variables
     variables["buffers"] = self.buffers.variables

@@ -8,7 +8,7 @@ import tensorflow as tf
 from lc_asgd_tf import errors
 from lc_asgd_tf.compensation import compensation as compensation_lib
 from lc_asgd_tf.compensation import dana
-from lc_asgd_tf.server import flattening, packing, wire
+from lc_asgd_tf.server import clones, flattening, packing, wire
 
 # The name of weights that are one vector.
 _FLAT = "weights"
@@ -53,7 +53,7 @@ class Shard:
     pull_dtype: str = "float32",
   ) -> None:
     self._compensation = compensation
-    self._names = [_name(variable) for variable in variables]
+    self._names = [clones.slot_prefix(variable) for variable in variables]
     self.packing = packing.Packing(
       [tf.TensorSpec(v.shape, v.dtype) for v in variables]
     )
@@ -71,10 +71,10 @@ class Shard:
     self._columns = self.packing
     if self._flat:
       self._columns = packing.Packing([self.packing.spec])
-      vector = self.packing.pack([_value(variable) for variable in variables])
+      vector = self.packing.pack([clones.value(v) for v in variables])
       self.weights = [keras.Variable(vector, dtype="float32", name=_FLAT)]
     else:
-      self.weights = [_clone(variable) for variable in variables]
+      self.weights = [clones.clone(variable) for variable in variables]
     self.optimizer = inner_optimizer
     self.optimizer.build(self.weights)
     self.second_moments = []
@@ -273,28 +273,3 @@ class Shard:
           g, self.second_moments[row].value, decay
         )
       yield g, displacement and displacement[row], moment
-
-
-def _clone(variable: keras.Variable) -> keras.Variable:
-  """Returns a variable of the same value on the current device.
-
-  It is named by the whole path, which is unique and which the names of the
-  inner optimizer's slots begin with, there as here.
-  """
-  clone = keras.Variable(
-    _value(variable), dtype=variable.dtype, name=_name(variable)
-  )
-  clone.constraint = variable.constraint
-  return clone
-
-
-def _value(variable: keras.Variable) -> tf.Tensor:
-  # Keras creates variables while it traces, and gives them a value later.
-  if variable.value.is_initialized():
-    return tf.convert_to_tensor(variable.value)
-  return tf.zeros(variable.shape, variable.dtype)
-
-
-def _name(variable: keras.Variable) -> str:
-  """Returns what the names of a variable's slots begin with in Keras."""
-  return variable.path.replace("/", "_")

@@ -52,7 +52,7 @@ def _counting_model():
   return keras.Model(inputs, keras.layers.Add()(parts))
 
 
-def _trainer(
+def new_trainer(
   model,
   strategy,
   optimizer,
@@ -60,6 +60,7 @@ def _trainer(
   pull_dtype="float32",
   **compile_kwargs,
 ):
+  """Returns a trainer that makes workers meet often."""
   model.compile(optimizer=optimizer, loss=loss, **compile_kwargs)
   return lc_asgd_tf.AsyncTrainer(
     model, strategy, steps_per_dispatch=DISPATCH, pull_dtype=pull_dtype
@@ -85,7 +86,7 @@ def _counts(trainer, logs):
 def asgd_counts(strategy):
   """Every push of learning rate 1 moves every weight by exactly -1."""
   model = _counting_model()
-  trainer = _trainer(
+  trainer = new_trainer(
     model, strategy, lc_asgd_tf.ASGD(1.0), metrics=[Examples()]
   )
   history = trainer.fit(_ones, steps_per_epoch=STEPS, verbose=0).history
@@ -101,7 +102,7 @@ def adam_counts(strategy):
   """Adam's state is read and written by every push."""
   model = _counting_model()
   optimizer = lc_asgd_tf.AsyncOptimizer(keras.optimizers.Adam(0.001))
-  trainer = _trainer(model, strategy, optimizer)
+  trainer = new_trainer(model, strategy, optimizer)
   history = trainer.fit(_ones, steps_per_epoch=STEPS, verbose=0).history
   inner = trainer._remote._server.shards[0].optimizer
   return _counts(trainer, history) | {
@@ -112,7 +113,7 @@ def adam_counts(strategy):
 def lc_asgd_counts(strategy):
   """LC-ASGD reads snapshots, MS, ledger and forecasts, and writes them."""
   model = _counting_model()
-  trainer = _trainer(model, strategy, lc_asgd_tf.LCASGD(0.001, momentum=0.9))
+  trainer = new_trainer(model, strategy, lc_asgd_tf.LCASGD(0.001, momentum=0.9))
   history = trainer.fit(_ones, steps_per_epoch=STEPS, verbose=0).history
   moments = trainer._remote._server.shards[0].second_moments
   return _counts(trainer, history) | {
@@ -134,13 +135,13 @@ def rules(strategy):
     model = _counting_model()
     # Whose snapshots are read: here, of 16 bits.
     narrow = "bfloat16" if name == "dc_asgd_c" else "float32"
-    trainer = _trainer(model, strategy, optimizer, pull_dtype=narrow)
+    trainer = new_trainer(model, strategy, optimizer, pull_dtype=narrow)
     history = trainer.fit(_ones, steps_per_epoch=60, verbose=0).history
     results[name] = _counts(trainer, history) | {
       "weights": [w.tolist() for w in model.get_weights()],
       "reply": trainer._remote._server.reply_specs()[1].shape[0],
     }
-  ssgd = _trainer(_counting_model(), strategy, lc_asgd_tf.SSGD(1.0))
+  ssgd = new_trainer(_counting_model(), strategy, lc_asgd_tf.SSGD(1.0))
   try:
     ssgd.fit(_ones, steps_per_epoch=61, verbose=0)
   except ValueError as error:
@@ -168,7 +169,7 @@ def batch_normalization(strategy):
     return tf.data.Dataset.from_tensors((x, np.ones((4, 1), np.float32)))
 
   model = _normalized_model()
-  trainer = _trainer(model, strategy, lc_asgd_tf.ASGD(0.0), loss="mse")
+  trainer = new_trainer(model, strategy, lc_asgd_tf.ASGD(0.0), loss="mse")
   before = int(_seed_state(model)[1])
   history = trainer.fit(dataset_fn, steps_per_epoch=STEPS, verbose=0).history
   layer = model.layers[0]
@@ -189,7 +190,7 @@ def _seed_state(model):
 def callbacks(strategy):
   """Callbacks see the server, and the server sees what callbacks set."""
   model = _counting_model()
-  trainer = _trainer(model, strategy, lc_asgd_tf.ASGD(1.0))
+  trainer = new_trainer(model, strategy, lc_asgd_tf.ASGD(1.0))
   seen, batches = [], []
 
   class Watch(keras.callbacks.Callback):
@@ -227,7 +228,7 @@ def callbacks(strategy):
 def checkpoints(strategy):
   """A checkpoint brings back weights, slots, versions; a model its slots."""
   model = _counting_model()
-  trainer = _trainer(model, strategy, lc_asgd_tf.LCASGD(0.01, momentum=0.9))
+  trainer = new_trainer(model, strategy, lc_asgd_tf.LCASGD(0.01, momentum=0.9))
   trainer.fit(_ones, steps_per_epoch=30, verbose=0)
   with tempfile.TemporaryDirectory() as directory:
     saved = model.get_weights()
@@ -242,7 +243,7 @@ def checkpoints(strategy):
     moved = model.get_weights()
     trainer.restore(path)
     restored_slots = model.optimizer.inner_optimizer.variables
-    other = _trainer(_normalized_model(), strategy, lc_asgd_tf.ASGD(0.1))
+    other = new_trainer(_normalized_model(), strategy, lc_asgd_tf.ASGD(0.1))
     other.build(_ones)
     try:
       other.restore(path)
@@ -384,7 +385,7 @@ def sequential(strategy):
   for rule, name in cases:
     ours = model()
     optimizer = lc_asgd_tf.AsyncOptimizer(inner[name](), rules[rule]())
-    trainer = _trainer(ours, strategy, optimizer, **compile_kwargs)
+    trainer = new_trainer(ours, strategy, optimizer, **compile_kwargs)
     history = trainer.fit(dataset_fn, epochs=3, verbose=0).history
     weights, expected = references[name]
     results[f"{rule} {name}"] = {
