@@ -18,20 +18,14 @@ Beside it stands the processor time per step of workers, ps and coordinator,
 which says where a step's time goes.
 """
 
-import contextlib
 import dataclasses
-import importlib.metadata
 import importlib.util
-import os
-import platform
-import random
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from absl import app, flags
 
 from benchmarks import networks
-from benchmarks.systems import contest
+from benchmarks.systems import tournament
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +55,8 @@ _CONTESTANTS: Mapping[str, Contestant] = {
   "keras_loop": Contestant("keras_loop", stock=True),
   "torch_rpc": Contestant("torch_rpc", needs="torch"),
 }
-_ROLES = ("worker", "ps", "coordinator")
-# Long enough for every system to have compiled what it compiles.
-_WARM_UP_STEPS = 200
+_REFERENCES = (_LIMIT, "asgd", "tf_keras")
+_PACKAGES = ("tensorflow", "keras", "tf_keras", "torch")
 
 _NETWORKS = flags.DEFINE_multi_enum(
   "network", list(networks.NAMES), networks.NAMES, "What to train."
@@ -96,39 +89,25 @@ def main(argv: Sequence[str]) -> None:
       names.append(name)
     else:
       print(f"{name} is left out: the package {needs} is not installed.")
-  print(_environment())
+  print(tournament.environment(_PACKAGES))
   for network in dict.fromkeys(_NETWORKS.value):
     print(
       f"\n{network}, batches of {_BATCH.value}, {_WORKERS.value} workers; "
       f"medians of {_REPETITIONS.value} turns of about {_SECONDS.value:g} s, "
       "quartiles in brackets; processor time in ms per step.\n"
     )
-    print(_table(_measure(names, network)), flush=True)
-
-
-def _measure(
-  names: Sequence[str], network: str
-) -> dict[str, list[contest.Turn]]:
-  """Returns every system's turns."""
-  shuffled = random.Random(0)
-  turns = {name: [] for name in names}
-  with contextlib.ExitStack() as stack:
-    systems, steps = {}, {}
-    for name in names:
-      systems[name] = _start(name, network)
-      stack.callback(systems[name].close)
-      systems[name].run(_WARM_UP_STEPS)
-      speed = systems[name].run(_WARM_UP_STEPS).steps_per_second
+    turns = tournament.play(
+      {name: _command(name, network) for name in names},
+      _SECONDS.value,
+      _REPETITIONS.value,
       # In whole executions of all workers.
-      granule = 20 * _WORKERS.value
-      steps[name] = granule * max(1, round(speed * _SECONDS.value / granule))
-    for _ in range(_REPETITIONS.value):
-      for name in shuffled.sample(names, len(names)):
-        turns[name].append(systems[name].run(steps[name]))
-  return turns
+      granule=20 * _WORKERS.value,
+    )
+    references = [name for name in _REFERENCES if name in names]
+    print(tournament.table(turns, references), flush=True)
 
 
-def _start(name: str, network: str) -> contest.System:
+def _command(name: str, network: str) -> list[str]:
   contestant = _CONTESTANTS[name]
   command = [
     f"benchmarks.systems.{contestant.program}",
@@ -140,50 +119,7 @@ def _start(name: str, network: str) -> contest.System:
     command.append(f"--rule={contestant.rule}")
   if contestant.stock:
     command.append("--stock")
-  return contest.System(command, os.environ)
-
-
-def _table(turns: Mapping[str, Sequence[contest.Turn]]) -> str:
-  """Returns the figures as a Markdown table."""
-  speeds = {
-    name: np.array([turn.steps_per_second for turn in own])
-    for name, own in turns.items()
-  }
-  references = [name for name in (_LIMIT, "asgd", "tf_keras") if name in speeds]
-  header = [
-    "system",
-    "steps/s",
-    *(f"/ {reference}" for reference in references),
-    *_ROLES,
-  ]
-  lines = [header, ["---", *["---:"] * (len(header) - 1)]]
-  for name, own in turns.items():
-    line = [name, _summary(speeds[name], 4)]
-    line += [_summary(speeds[name] / speeds[r], 3) for r in references]
-    for role in _ROLES:
-      used = np.median([turn.milliseconds_per_step(role) for turn in own])
-      line.append(f"{used:.2f}" if used else "")
-    lines.append(line)
-  return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _summary(values: np.ndarray, digits: int) -> str:
-  low, median, high = (
-    f"{value:#.{digits}g}".rstrip(".")
-    for value in np.quantile(values, [0.25, 0.5, 0.75])
-  )
-  return f"{median} [{low}, {high}]"
-
-
-def _environment() -> str:
-  versions = []
-  for package in ("tensorflow", "keras", "tf_keras", "torch"):
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-      versions.append(f"{package} {importlib.metadata.version(package)}")
-  return (
-    f"{os.cpu_count()} cores, {platform.machine()}, Python "
-    f"{platform.python_version()}, {', '.join(versions)}"
-  )
+  return command
 
 
 if __name__ == "__main__":
