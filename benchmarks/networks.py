@@ -2,8 +2,9 @@
 
 The same layers in the same order for Keras 3, tf_keras and PyTorch: a
 residual network of 20 layers (He et al. 2015, section 4.2, with projections as
-shortcuts), and 20 dense layers of 64 units, whose steps are so short that the
-cost of the cluster itself shows. Input: 8x8 gray images, 10 classes.
+shortcuts); 20 dense layers of 64 units, whose steps are so short that the cost
+of the cluster itself shows; and one hidden layer of 100,000 units, with weights
+of 30 megabytes. Input: 8x8 gray images, 10 classes.
 """
 
 import types
@@ -11,7 +12,7 @@ import types
 import numpy as np
 from sklearn import datasets
 
-NAMES = ("resnet20", "mlp20")
+NAMES = ("resnet20", "mlp20", "wide")
 
 _IMAGE = (8, 8, 1)
 _CLASSES = 10
@@ -19,6 +20,7 @@ _STAGES = (16, 32, 64)
 _BLOCKS_PER_STAGE = 3
 _DENSE_LAYERS = 20
 _WIDTH = 64
+_UNITS = 100_000
 
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
@@ -45,6 +47,9 @@ def keras_network(name: str, keras: types.ModuleType):
     for _ in range(_DENSE_LAYERS - 1):
       x = layers.Dense(_WIDTH, "relu")(x)
     return keras.Model(inputs, layers.Dense(_CLASSES)(x))
+  if name == "wide":
+    x = layers.Dense(_UNITS, "relu")(layers.Flatten()(inputs))
+    return keras.Model(inputs, layers.Dense(_CLASSES)(x))
 
   def convolve(x, filters, size, strides=1):
     x = layers.Conv2D(
@@ -65,6 +70,16 @@ def keras_network(name: str, keras: types.ModuleType):
   return keras.Model(inputs, layers.Dense(_CLASSES)(x))
 
 
+def num_weights(name: str) -> int:
+  """Returns the number of trainable weights."""
+  import keras
+
+  return sum(
+    v.shape.num_elements()
+    for v in keras_network(name, keras).trainable_variables
+  )
+
+
 def torch_network(name: str):
   """Returns the same network of PyTorch, for images in NCHW."""
   from torch import nn
@@ -76,6 +91,14 @@ def torch_network(name: str):
       parts += [nn.Linear(width, _WIDTH), nn.ReLU()]
       width = _WIDTH
     return nn.Sequential(*parts, nn.Linear(width, _CLASSES))
+  if name == "wide":
+    width = int(np.prod(_IMAGE))
+    return nn.Sequential(
+      nn.Flatten(),
+      nn.Linear(width, _UNITS),
+      nn.ReLU(),
+      nn.Linear(_UNITS, _CLASSES),
+    )
 
   def convolve(channels, filters, size, stride=1):
     return nn.Sequential(

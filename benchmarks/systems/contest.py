@@ -33,11 +33,14 @@ class Turn:
     seconds: wall time.
     processor_seconds: processor time by role: "worker", "ps", "coordinator",
       each the sum over its processes; empty where the system does not say.
+    memory_growth: by how many bytes the resident memory of each role has grown
+      since the cluster was started, the sum over its processes.
   """
 
   steps: int
   seconds: float
   processor_seconds: Mapping[str, float]
+  memory_growth: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
   @property
   def steps_per_second(self) -> float:
@@ -199,6 +202,7 @@ class Stopwatch:
 
   def __init__(self, pids: Mapping[str, int]) -> None:
     self._pids = pids
+    self._memory = _resident_bytes(pids)
 
   def start(self) -> None:
     """Begins."""
@@ -213,7 +217,9 @@ class Stopwatch:
 
   def turn(self, steps: int) -> Turn:
     """Returns what was taken."""
-    return Turn(steps, self._seconds, self._used)
+    memory = _resident_bytes(self._pids)
+    growth = {role: memory[role] - self._memory[role] for role in memory}
+    return Turn(steps, self._seconds, self._used, growth)
 
   def callback(self, keras: types.ModuleType):
     """Returns a callback that takes the time of an epoch, and no set-up's."""
@@ -229,14 +235,31 @@ def _say(value) -> None:
 
 def _processor_seconds(pids: Mapping[str, int]) -> dict[str, float]:
   """Returns user and system time so far, by role; empty off Linux."""
+
+  def seconds(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+      fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+  return _by_role(pids, seconds)
+
+
+def _resident_bytes(pids: Mapping[str, int]) -> dict[str, int]:
+  """Returns resident memory, by role; empty off Linux."""
+
+  def resident(pid):
+    with open(f"/proc/{pid}/statm") as statm:
+      return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+  return _by_role(pids, resident)
+
+
+def _by_role(pids, measure):
   totals = {}
   for name, pid in pids.items():
     role = name.split()[0]
     try:
-      with open(f"/proc/{pid}/stat") as stat:
-        fields = stat.read().rpartition(")")[2].split()
+      totals[role] = totals.get(role, 0) + measure(pid)
     except OSError:
       return {}
-    ticks = int(fields[11]) + int(fields[12])
-    totals[role] = totals.get(role, 0.0) + ticks / _TICKS
   return totals
