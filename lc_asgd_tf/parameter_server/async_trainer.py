@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from lc_asgd_tf import errors, optimizers, server
 from lc_asgd_tf.parameter_server import (
-  learning_thread,
+  learning,
   remote_server,
   worker_metrics,
   worker_step,
@@ -175,7 +175,7 @@ class AsyncTrainer:
     model.stop_training = False
     callbacks.on_train_begin()
     logs = {}
-    with learning_thread.LearningThread(self._remote):
+    with learning.Learning(self._remote):
       for epoch in range(initial_epoch, epochs):
         model.reset_metrics()
         callbacks.on_epoch_begin(epoch)

@@ -129,8 +129,10 @@ class RemoteServer:
       self._server.message_specs(),
       [table.message_spec for table in self._server.tables],
     )
-    self._learn = _concrete(self._server.learn, tf.TensorSpec([], tf.int64))
-    self._learned = tf.constant(0, tf.int64)
+    number = tf.TensorSpec([], tf.int64)
+    self._follow = _concrete(self._server.follow, number)
+    self._learn = _concrete(self._server.learn, number)
+    self._followed = self._learned = tf.constant(0, tf.int64)
     self._reports = _concrete(self._read_reports)
     self._image = server_image.ServerImage(self._server)
 
@@ -205,12 +207,13 @@ class RemoteServer:
     """Returns tau, in updates, of a push that meets `version`."""
     return self._server.ledger.staleness(version, pulled)
 
-  def learn(self) -> int:
-    """Trains the predictors on what has arrived; returns how much was new."""
-    new = int(self._server.ledger.version.numpy()) - int(self._learned)
-    if new > 0:
-      self._learned = self._learn(self._learned)
-    return new
+  def follow(self) -> None:
+    """Publishes forecasts of what has arrived."""
+    self._followed = self._follow(self._followed)
+
+  def learn(self) -> None:
+    """Trains the predictors on what has arrived, and publishes."""
+    self._learned = self._learn(self._learned)
 
   def reports(self) -> tuple[np.ndarray, int]:
     """Returns the journal's rows as they lie, and the number of pushes."""

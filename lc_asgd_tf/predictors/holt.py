@@ -23,21 +23,31 @@ class HoltLossPredictor(loss_predictor.LossPredictor):
     self._state = keras.Variable(
       trend_lib.INITIAL, dtype="float64", name="holt"
     )
-    # Report by report, in microseconds; it locks nothing that a push needs.
+    self._followed = keras.Variable(
+      0, dtype="int64", trainable=False, name="followed"
+    )
+    # Report by report, in microseconds; it locks nothing that a push needs, and
+    # two callers at once take no report twice.
     self._compiled_follow = tf.function(
       self._follow, jit_compile=True, autograph=False
     )
 
   def learn(self, rows, first, last):
     """Takes the reports one by one, in order of arrival."""
-    first = tf.maximum(first, last - self.batch_size)
+    self.follow(rows, first, last)
+
+  def follow(self, rows, first, last):
+    """Takes those that it has not taken yet."""
     self._compiled_follow(rows, first, last)
 
   def _follow(self, rows, first, last):
+    first = tf.maximum(first, self._followed.value)
+    first = tf.maximum(first, last - self.batch_size)
     trend = trend_lib.follow(
       self._trend(), rows, first, last, self._num_workers
     )
     self._state.assign(tf.stack(trend))
+    self._followed.assign(tf.maximum(last, self._followed.value))
 
   def forecast(self, rows, now):
     """Returns the trend line."""
@@ -51,5 +61,5 @@ class HoltLossPredictor(loss_predictor.LossPredictor):
 
   @property
   def variables(self):
-    """The state."""
-    return [self._state]
+    """The trend, and how many reports it has seen."""
+    return [self._state, self._followed]

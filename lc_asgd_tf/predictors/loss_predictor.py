@@ -10,9 +10,9 @@ class LossPredictor:
   """Learns the loss as a function of the server's version, from reports.
 
   A predictor owns its variables, which `build` creates on the current device.
-  `learn` and `forecast` are traced by the host, which decides where and when
-  they run; both see the whole journal, so that a predictor that lags behind
-  the pushes still trains on what was known when each worker pulled.
+  `follow`, `learn` and `forecast` are traced by the host, which decides where
+  and when they run; all see the whole journal, so that a predictor that lags
+  behind the pushes still trains on what was known when each worker pulled.
 
   Attributes:
     batch_size: how many reports one call of `learn` can take.
@@ -37,6 +37,18 @@ class LossPredictor:
       last: shape=(), int64.
     """
     raise NotImplementedError
+
+  def follow(self, rows: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> None:
+    """Takes note of the reports [first, last), as far as that costs little.
+
+    A host may call it before every forecast, and `learn` less often and beside
+    it, which is then told of the same reports again.
+
+    Args:
+      rows: the journal's ring, shape=(capacity, fields).
+      first: shape=(), int64.
+      last: shape=(), int64.
+    """
 
   def forecast(self, rows: tf.Tensor, now: tf.Tensor) -> forecast_lib.Forecast:
     """Returns the forecast from the reports [0, now)."""

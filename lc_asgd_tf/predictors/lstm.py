@@ -76,15 +76,19 @@ class LSTMLossPredictor(
       trainable=False,
       name="trends",
     )
-    # Report by report, in microseconds; it locks nothing that a push needs.
+    self._followed = keras.Variable(
+      0, dtype="int64", trainable=False, name="followed"
+    )
+    # Report by report, in microseconds; it locks nothing that a push needs, and
+    # two callers at once follow no report twice.
     self._compiled_follow = tf.function(
       self._follow, jit_compile=True, autograph=False
     )
 
   @property
   def variables(self):
-    """The network's weights, Adam's state, and the trends."""
-    return [*super().variables, self._trends]
+    """The network's weights, Adam's state, the trends, and how many."""
+    return [*super().variables, self._trends, self._followed]
 
   def _trend_after(self, number):
     """Returns the trend after the reports [0, number), and if it is known."""
@@ -101,9 +105,11 @@ class LSTMLossPredictor(
       slot = number % self._trends.shape[0]
       self._trends.value.scatter_nd_update([[slot]], [row])
 
+    first = tf.maximum(first, self._followed.value)
     trend, _ = self._trend_after(first)
     first = tf.maximum(first, last - _MOST_REPORTS)
     trend_lib.follow(trend, rows, first, last, self._num_workers, note)
+    self._followed.assign(tf.maximum(last, self._followed.value))
 
   def _line(self, rows, end):
     """Returns level, slope, origin and whether it is a forecast.
@@ -134,9 +140,13 @@ class LSTMLossPredictor(
       known & tf.reduce_all(finite, axis=-1),
     )
 
+  def follow(self, rows, first, last):
+    """Follows the trend, from where it is."""
+    self._compiled_follow(rows, first, last)
+
   def learn(self, rows, first, last):
     """Follows the trend; takes one step of Adam on the latest reports."""
-    self._compiled_follow(rows, first, last)
+    self.follow(rows, first, last)
     numbers = (
       last - self.batch_size + tf.range(self.batch_size, dtype=last.dtype)
     )

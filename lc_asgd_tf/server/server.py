@@ -307,6 +307,26 @@ class Server:
         self.ledger.step_forecast.assign(staleness)
       return now
 
+  def follow(self, first: tf.Tensor) -> tf.Tensor:
+    """Takes note of the reports [first, t) and publishes, without training.
+
+    What `learn` does, as far as it costs little.
+
+    Args:
+      first: shape=(), int64; what an earlier call returned.
+
+    Returns:
+      t, shape=(), int64.
+    """
+    with tf.device(self.devices[0]):
+      now = tf.convert_to_tensor(self.ledger.version.value)
+      if self.loss_predictor is not None:
+        rows = tf.convert_to_tensor(self.ledger.rows.value)
+        self.loss_predictor.follow(rows, first, now)
+        loss = self.loss_predictor.forecast(rows, now)
+        self.ledger.loss_forecast.assign(tf.stack(loss))
+      return now
+
   def _learn(self, rows, first, now):
     loss = staleness = None
     if self.loss_predictor is not None:
