@@ -32,7 +32,8 @@ class SparseEmbedding(keras.layers.Embedding):
   )
   ```
 
-  On a cluster a step may call the layer once; the table may be read by this
+  A layer that is not trained comes as a whole with the moving statistics. On a
+  cluster a step may call the layer once; the table may be read by this
   layer alone, without a regularizer; and the optimizer must treat every weight
   by itself. `AsyncTrainer` raises a `ValueError` where that is not so.
   """

@@ -46,7 +46,9 @@ class AsyncTrainer:
   training its weights live on the ps tasks; at the end of every epoch, and so
   for callbacks, validation and afterwards, the model holds the server's
   weights, and the optimizer the server's slots. Create it after the strategy,
-  which renames the devices of the process.
+  which renames the devices of the process. Of the tables of
+  `lc_asgd_tf.layers.SparseEmbedding`, workers pull and push only the rows that
+  their batches read.
 
   Args:
     model: any Keras model, compiled with an `lc_asgd_tf.AsyncOptimizer`.

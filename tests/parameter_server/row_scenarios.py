@@ -79,19 +79,29 @@ def state(strategy):
 
 
 def narrow(strategy):
-  """Workers pull rows in 16 bits, beside weights that are pulled whole."""
+  """Workers pull rows in 16 bits, beside weights that are pulled whole.
+
+  Among these is a table that is not trained.
+  """
   inputs = keras.Input((3,), dtype="int32")
   table = lc_asgd_tf.layers.SparseEmbedding(
     40, 2, embeddings_initializer="zeros"
   )
-  outputs = keras.layers.Dense(1)(keras.layers.Flatten()(table(inputs)))
+  frozen = lc_asgd_tf.layers.SparseEmbedding(
+    40, 2, embeddings_initializer="ones", trainable=False
+  )
+  both = keras.layers.Add()([table(inputs), frozen(inputs)])
+  outputs = keras.layers.Dense(1)(keras.layers.Flatten()(both))
   model = keras.Model(inputs, outputs)
   trainer = scenarios.new_trainer(
     model, strategy, lc_asgd_tf.LCASGD(0.01), pull_dtype="bfloat16"
   )
   trainer.fit(_ids, steps_per_epoch=60, verbose=0)
-  table = model.get_weights()[0]
-  return {"rows": np.flatnonzero(table.any(axis=1)).tolist()}
+  moved = table.get_weights()[0].any(axis=1)
+  return {
+    "rows": np.flatnonzero(moved).tolist(),
+    "frozen": bool(np.all(frozen.get_weights()[0] == 1.0)),
+  }
 
 
 def errors(strategy):

@@ -44,10 +44,10 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     self.assertTrue(result["moved"])
     self.assertTrue(all(result["restored"]))
 
-  def test_rows_of_16_bits_train(self):
-    self.assertEqual(
-      self.results["narrow"]["rows"], [row_scenarios.ROW, *_own_rows()]
-    )
+  def test_rows_of_16_bits_train_beside_a_frozen_table(self):
+    result = self.results["narrow"]
+    self.assertEqual(result["rows"], [row_scenarios.ROW, *_own_rows()])
+    self.assertTrue(result["frozen"])
 
   @parameterized.parameters(
     ("read twice", "UserError: The table sparse_embedding.* is read twice"),
