@@ -115,9 +115,11 @@ def errors(strategy):
       lc_asgd_tf.ASGD(),
     ),
     "regularized": (_model(embeddings_regularizer="l2"), lc_asgd_tf.ASGD()),
-    "constrained": (_model(embeddings_constraint="NonNeg"), lc_asgd_tf.ASGD()),
     "dana": (_model(), lc_asgd_tf.DANA()),
-    "clipped": (_model(), lc_asgd_tf.ASGD(0.1, clipnorm=1.0)),
+    "clipped": (
+      _model(embeddings_constraint="NonNeg"),
+      lc_asgd_tf.ASGD(0.1, clipnorm=1.0),
+    ),
   }
   found = {}
   for name, (model, optimizer) in cases.items():

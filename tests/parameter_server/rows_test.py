@@ -52,7 +52,6 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
   @parameterized.parameters(
     ("read twice", "UserError: The table sparse_embedding.* is read twice"),
     ("regularized", "UserError: The table .* is read as a whole"),
-    ("constrained", "UserError: SGD, as it is configured, cannot"),
     ("dana", "UserError: LookAhead cannot update single rows"),
     ("clipped", "UserError: SGD, as it is configured, cannot"),
   )

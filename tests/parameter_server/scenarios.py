@@ -355,9 +355,7 @@ def sequential(strategy):
     "metrics": ["accuracy"],
   }
   inner = {
-    "sgd": lambda: keras.optimizers.SGD(0.1),
     "momentum": lambda: keras.optimizers.SGD(0.1, 0.9, clipnorm=1.0),
-    "nesterov": lambda: keras.optimizers.SGD(0.1, 0.9, nesterov=True),
     "adamw": lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1),
     "schedule": lambda: keras.optimizers.SGD(
       keras.optimizers.schedules.ExponentialDecay(0.2, 4, 0.5), 0.9
@@ -365,8 +363,6 @@ def sequential(strategy):
   }
   rules = {
     "asgd": compensation.Uncompensated,
-    "staleness_aware": compensation.StalenessAware,
-    "dc_asgd_c": compensation.DelayCompensatedConstant,
     "dc_asgd_a": compensation.DelayCompensatedAdaptive,
     "lc_asgd": compensation.LossCompensated,
   }
