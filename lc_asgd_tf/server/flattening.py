@@ -27,6 +27,11 @@ _ELEMENTWISE = (
 )
 
 
+def is_elementwise(compensation: compensation_lib.Compensation) -> bool:
+  """Returns whether the rule says that it is elementwise, not just its base."""
+  return vars(type(compensation)).get("elementwise", False)
+
+
 def is_possible(
   variables: Sequence[keras.Variable],
   inner_optimizer: keras.optimizers.Optimizer,
@@ -47,8 +52,7 @@ def is_possible(
     type(inner_optimizer) in _ELEMENTWISE
     and not inner_optimizer.clipnorm
     and not getattr(inner_optimizer, "_exclude_from_weight_decay_pattern", None)
-    # Its own word, not its base's.
-    and vars(type(compensation)).get("elementwise", False)
+    and is_elementwise(compensation)
     and all(
       variable.dtype == "float32" and variable.constraint is None
       for variable in variables

@@ -272,7 +272,7 @@ def _check(variable, inner_optimizer, compensation) -> None:
     or compensation.uses_step_size
     or compensation.worker_momentum is not None
   )
-  if needs_all or not vars(type(compensation)).get("elementwise", False):
+  if needs_all or not flattening.is_elementwise(compensation):
     raise errors.UserError(
       f"{type(compensation).__name__} cannot update single rows of {path}; use "
       "another rule, or keras.layers.Embedding."
