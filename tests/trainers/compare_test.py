@@ -12,6 +12,7 @@ from absl.testing import absltest, parameterized
 
 from lc_asgd_tf import reports
 from lc_asgd_tf.comparison import store
+from tests.trainers import preloaded
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Seconds of computing: a table of 30 features.
@@ -134,11 +135,13 @@ class CompareTest(parameterized.TestCase):
     ("--num_workers=0", "--num_workers: '0' is not a whole number from 1 on"),
   )
   def test_bad_input_is_one_line(self, flag, message):
-    status, stdout, stderr = _compare(self.directory, *_SMALL, flag)
-    self.assertEqual(status, 2, stderr)
-    self.assertIn(message, stderr.splitlines()[-1])
-    self.assertNotIn("Traceback", stderr)
-    self.assertEmpty(stdout)
+    ended = preloaded.run(
+      "trainers.compare", *_SMALL, flag, directory=self.directory
+    )
+    self.assertEqual(ended.returncode, 2, ended.stderr)
+    self.assertIn(message, ended.stderr.splitlines()[-1])
+    self.assertNotIn("Traceback", ended.stderr)
+    self.assertEmpty(ended.stdout)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 from absl.testing import absltest, parameterized
 
 from tests.reports import runs
+from tests.trainers import preloaded
 
 _PROGRAM = (sys.executable, "-m", "trainers.report")
 
@@ -16,6 +17,10 @@ def _report(*arguments):
   return subprocess.run(
     [*_PROGRAM, *arguments], capture_output=True, text=True, encoding="utf-8"
   )
+
+
+def _preloaded(*arguments):
+  return preloaded.run("trainers.report", *arguments)
 
 
 class ReportTest(parameterized.TestCase):
@@ -40,7 +45,7 @@ class ReportTest(parameterized.TestCase):
     self._write(*lines, lines[0][:40])  # The last one is half written.
     if elsewhere:
       output = self.folder / "elsewhere"
-      ended = _report(
+      ended = _preloaded(
         f"--results={self.results}",
         f"--output_dir={output}",
         "--target_error=0.5",
@@ -60,16 +65,16 @@ class ReportTest(parameterized.TestCase):
   def test_a_malformed_line(self):
     line = json.dumps(runs.run()) + "\n"
     self._write(line, "{}\n", line)
-    ended = _report(f"--results={self.folder}")
+    ended = _preloaded(f"--results={self.folder}")
     self._assert_one_line(ended, f"{self.results}, line 2,")
 
   def test_no_results(self):
     self._write("")
-    self._assert_one_line(_report(f"--results={self.folder}"), "no results")
+    self._assert_one_line(_preloaded(f"--results={self.folder}"), "no results")
 
   def test_a_missing_file(self):
     path = self.folder / "nowhere.jsonl"
-    self._assert_one_line(_report(f"--results={path}"), str(path))
+    self._assert_one_line(_preloaded(f"--results={path}"), str(path))
 
   @parameterized.parameters(
     ((), "--results"),
@@ -78,7 +83,7 @@ class ReportTest(parameterized.TestCase):
     (("--results=x", "more"), "'more'"),
   )
   def test_bad_flags(self, arguments, message):
-    self._assert_one_line(_report(*arguments), message)
+    self._assert_one_line(_preloaded(*arguments), message)
 
   def test_help(self):
     ended = _report("--help")

@@ -19,6 +19,7 @@ from absl.testing import absltest, parameterized
 
 import lc_asgd_tf
 from lc_asgd_tf import cluster
+from tests.trainers import preloaded
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _KEYS = (
@@ -78,6 +79,18 @@ class TrainTest(parameterized.TestCase):
     while _tasks(self.directory) and time.monotonic() < deadline:
       time.sleep(0.1)
     self.assertEmpty(_tasks(self.directory))
+
+  def run_preloaded(self, *arguments, **environ):
+    return preloaded.run(
+      "trainers.train", *arguments, directory=self.directory, environ=environ
+    )
+
+  def assert_one_line(self, ended, named):
+    self.assertEqual(ended.returncode, 2, ended.stderr)
+    self.assertEmpty(ended.stdout)
+    self.assertLen(ended.stderr.splitlines(), 1, ended.stderr)
+    self.assertIn(named, ended.stderr)
+    self.assert_no_task_left()
 
   def wait_for_training(self):
     """Returns the pids of the tasks once the first epoch is over."""
@@ -186,7 +199,6 @@ class TrainTest(parameterized.TestCase):
     ("bad_number", ["--num_workers=0"], "num_workers"),
     ("argument", ["nonsense"], "nonsense"),
     ("data_set", ["--dataset=digitz"], "digits"),
-    ("model", ["--model=nonsense"], "resnet20"),
     (
       "no_integers",
       ["--dataset=breast_cancer", "--model=characters"],
@@ -198,19 +210,16 @@ class TrainTest(parameterized.TestCase):
     ("output", ["--output_dir=/proc/none"], "/proc/none"),
   )
   def test_bad_input_is_one_line(self, arguments, named):
-    status, stdout, stderr = _train(self.directory, *arguments)
-    self.assertEqual(status, 2)
-    self.assertEqual(stdout, "")
-    self.assertLen(stderr.splitlines(), 1)
-    self.assertIn(named, stderr)
-    self.assert_no_task_left()
+    self.assert_one_line(self.run_preloaded(*arguments), named)
+
+  def test_bad_input_is_one_line_and_no_noise(self):
+    status, stdout, stderr = _train(self.directory, "--model=nonsense")
+    ended = subprocess.CompletedProcess("", status, stdout, stderr)
+    self.assert_one_line(ended, "resnet20")
 
   @absltest.skipIf(importlib.util.find_spec("tensorboard"), "It is installed.")
   def test_tensorboard_has_to_be_installed(self):
-    status, _, stderr = _train(self.directory, "--tensorboard")
-    self.assertEqual(status, 2)
-    self.assertLen(stderr.splitlines(), 1)
-    self.assertIn("install", stderr)
+    self.assert_one_line(self.run_preloaded("--tensorboard"), "install")
 
   @parameterized.named_parameters(
     ("malformed", "{", "TF_CONFIG"),
@@ -230,10 +239,7 @@ class TrainTest(parameterized.TestCase):
     ),
   )
   def test_bad_cluster_is_one_line(self, tf_config, named):
-    status, _, stderr = _train(self.directory, TF_CONFIG=tf_config)
-    self.assertEqual(status, 2)
-    self.assertLen(stderr.splitlines(), 1)
-    self.assertIn(named, stderr)
+    self.assert_one_line(self.run_preloaded(TF_CONFIG=tf_config), named)
 
   @parameterized.parameters("worker", "ps")
   def test_a_dead_task_ends_the_run(self, kind):
