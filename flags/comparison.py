@@ -7,7 +7,7 @@ from absl import flags
 
 PRESETS = ("digits", "smoke", "controls")
 DELAYS = ("constant", "homogeneous", "heterogeneous", "heavy_tailed")
-BATCH_NORMS = ("async", "plain")
+BATCH_NORMS = ("async", "plain", "precise")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +119,8 @@ def define() -> None:
     "batch_norm",
     None,
     BATCH_NORMS,
-    "Moving statistics on the server (async), or of each worker (plain).",
+    "Moving statistics on the server (async), of each worker (plain), or "
+    "measured anew at the weights that are evaluated (precise).",
   )
   flags.DEFINE_string("train_split", None, "TFDS split, such as train[:10000].")
   flags.DEFINE_string("test_split", None, "TFDS split, such as test[:5000].")

@@ -6,6 +6,7 @@ from absl import flags
 
 # Those of `lc_asgd_tf.server`, which is not imported for a list of names.
 PULL_DTYPES = ("float32", "bfloat16", "float16")
+BATCH_NORMS = ("async", "precise")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,6 +18,8 @@ class TrainingOptions:
     steps_per_epoch: pushes per epoch; None for one pass over the data.
     steps_per_dispatch: steps per message to a worker; None for a good number.
     pull_dtype: the precision in which workers pull the weights.
+    batch_norm: whose moving statistics evaluation reads: `async` for the
+      server's, `precise` for statistics that are measured anew.
     seed: of the initial weights and of the workers' orders of the data.
   """
 
@@ -24,6 +27,7 @@ class TrainingOptions:
   steps_per_epoch: int | None
   steps_per_dispatch: int | None
   pull_dtype: str
+  batch_norm: str
   seed: int
 
 
@@ -54,6 +58,14 @@ def define() -> None:
     "Precision in which workers pull the weights and compute with them: 16 "
     "bits halve the transfer and the server's snapshots.",
   )
+  flags.DEFINE_enum(
+    "batch_norm",
+    "async",
+    BATCH_NORMS,
+    "Batch normalization is evaluated, and saved, with moving statistics that "
+    "the server merged from those of the workers (async), or with statistics "
+    "measured anew at the server's weights (precise).",
+  )
   flags.DEFINE_integer(
     "seed",
     0,
@@ -71,5 +83,6 @@ def read() -> TrainingOptions:
     steps_per_epoch=values.steps_per_epoch,
     steps_per_dispatch=values.steps_per_dispatch,
     pull_dtype=values.pull_dtype,
+    batch_norm=values.batch_norm,
     seed=values.seed,
   )

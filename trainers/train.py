@@ -209,6 +209,12 @@ def _train(stack, external, local, directory) -> dict[str, object]:
     )
   if output.tensorboard:
     callbacks.append(keras.callbacks.TensorBoard(directory.tensorboard))
+  if training.batch_norm == "precise":
+    # First, so that the others see its statistics.
+    precise = lc_asgd_tf.callbacks.PreciseBatchNormalization(
+      dataset.train(data.batch_size, seed=training.seed)
+    )
+    callbacks.insert(0, precise)
   trainer.fit(
     dataset_fn,
     epochs=training.epochs,

@@ -20,7 +20,8 @@ class Cell:
     batch_size: examples per worker and step.
     epochs: passes over the training data, of all workers together.
     seed: of the initial weights, the order of the data, and the delays.
-    batch_norm: `async`, or `plain` for moving statistics per worker.
+    batch_norm: `async`, `plain` for moving statistics per worker, or `precise`
+      for statistics that are measured at the weights that are evaluated.
     train_split: TFDS split, or None for all training data.
     test_split: TFDS split, or None for all test data.
   """

@@ -116,7 +116,7 @@ class Program:
     )
     self._optimizer.build(self._model.trainable_variables)
     self._initial = [tf.identity(v.value) for v in self._optimizer.variables]
-    self._plain = cell.batch_norm == "plain"
+    self._batch_norm = cell.batch_norm
 
   def _new_model(self, cell):
     keras.utils.set_random_seed(cell.seed)
@@ -134,16 +134,12 @@ class Program:
       variable.assign(new.value)
     self._begin(cell)
     recorder = _Recorder(self._test, max(1, cell.epochs // _EVALUATIONS))
-    server_weights = (
-      callbacks.PlainBatchNormalization()
-      if self._plain
-      else callbacks.ServerWeights()
-    )
+    train = self._dataset.train(cell.batch_size, seed=cell.seed)
     self._model.fit(
-      self._dataset.train(cell.batch_size, seed=cell.seed),
+      train,
       epochs=cell.epochs,
       steps_per_epoch=self._steps,
-      callbacks=[server_weights, recorder],
+      callbacks=[*self._server_callbacks(train), recorder],
       verbose=0,
     )
     scores = self._model.evaluate(self._test, return_dict=True, verbose=0)
@@ -166,6 +162,17 @@ class Program:
     if self._optimizer.simulation is not None:
       result |= self._step_errors()
     return result
+
+  def _server_callbacks(self, train):
+    """Returns what shows the server's state to the callbacks that follow."""
+    if self._batch_norm == "plain":
+      return [callbacks.PlainBatchNormalization()]
+    if self._batch_norm == "precise":
+      return [
+        callbacks.ServerWeights(),
+        callbacks.PreciseBatchNormalization(train),
+      ]
+    return [callbacks.ServerWeights()]
 
   def _begin(self, cell):
     """Puts everything back to where it was before the first push."""

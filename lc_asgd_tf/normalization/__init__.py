@@ -7,8 +7,10 @@ from lc_asgd_tf.normalization.async_bn import (
   merge,
   worker_seed,
 )
+from lc_asgd_tf.normalization.counting_scope import CountingScope
 
 __all__ = (
+  "CountingScope",
   "Kind",
   "classify",
   "contribution",

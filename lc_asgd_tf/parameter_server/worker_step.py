@@ -1,7 +1,5 @@
 """What a worker does: pull, compute, push, several times per dispatch."""
 
-import collections
-
 import keras
 import tensorflow as tf
 
@@ -138,7 +136,15 @@ class WorkerStep:
     )
     if self._loss_scale is not None:
       gradients = [g / self._loss_scale for g in gradients]
-    self._check_normalization(scope)
+    scope.check_single_updates(
+      [
+        variable
+        for variable, (kind, _) in zip(
+          model.non_trainable_variables, self._remote.buffer_kinds, strict=True
+        )
+        if kind is normalization.Kind.MOVING_STATISTIC
+      ]
+    )
     contributions = [
       normalization.contribution(
         kind, momentum, pulled, _value(scope, variable, pulled)
@@ -159,23 +165,9 @@ class WorkerStep:
     rows = lookup.messages(of_rows)
     return tf.cast(loss, tf.float32), gradients, rows, contributions, metrics
 
-  def _check_normalization(self, scope) -> None:
-    for variable, (kind, _) in zip(
-      self._model.non_trainable_variables,
-      self._remote.buffer_kinds,
-      strict=True,
-    ):
-      moves = kind is normalization.Kind.MOVING_STATISTIC
-      if moves and scope.updates[id(variable)] > 1:
-        raise errors.UserError(
-          f"The moving statistic {variable.path} is updated more than once per "
-          "step, which cannot be merged on a server: use one "
-          "BatchNormalization layer per call."
-        )
 
-
-class _WorkerScope(keras.StatelessScope):
-  """The state of a step on a worker, which counts how often it is updated.
+class _WorkerScope(normalization.CountingScope):
+  """The state of a step on a worker.
 
   Args:
     state: pairs of variables and values.
@@ -184,12 +176,7 @@ class _WorkerScope(keras.StatelessScope):
 
   def __init__(self, state, tables) -> None:
     super().__init__(state, collect_losses=True)
-    self.updates = collections.Counter()
     self._tables = {id(table): table for table in tables}
-
-  def add_update(self, update) -> None:
-    self.updates[id(update[0])] += 1
-    super().add_update(update)
 
   def get_current_value(self, variable):
     table = self._tables.get(id(variable))

@@ -1,0 +1,151 @@
+"""Tests for moving statistics that are measured at the present weights."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest, parameterized
+
+import lc_asgd_tf
+
+_BATCH = 16
+_X = (
+  np.random.default_rng(0).normal(3.0, 2.0, (8 * _BATCH, 4)).astype("float32")
+)
+_Y = _X.sum(1, keepdims=True)
+_DATA = tf.data.Dataset.from_tensor_slices((_X, _Y)).batch(_BATCH)
+
+
+def _model(optimizer, **options):
+  keras.utils.set_random_seed(0)
+  model = keras.Sequential(
+    [
+      keras.Input((4,)),
+      keras.layers.Dense(3),
+      keras.layers.BatchNormalization(**options),
+      keras.layers.Dense(1),
+    ]
+  )
+  model.compile(optimizer, "mse")
+  return model
+
+
+def _simulated():
+  return lc_asgd_tf.LCASGD(0.01, num_workers=4)
+
+
+class PreciseBatchNormalizationTest(parameterized.TestCase):
+  def assert_precise(self, model, x=_X):
+    """Asserts that the statistics are those of x at the model's weights."""
+    hidden = model.layers[0](x).numpy()
+    normalization = model.layers[1]
+    np.testing.assert_allclose(
+      normalization.moving_mean, hidden.mean(0), rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_allclose(
+      normalization.moving_variance, hidden.var(0), rtol=1e-4
+    )
+
+  @parameterized.parameters(
+    (lambda: keras.optimizers.SGD(0.01), []),
+    (lambda: lc_asgd_tf.ASGD(0.01), []),
+    (_simulated, [lc_asgd_tf.callbacks.ServerWeights]),
+    (_simulated, [lc_asgd_tf.callbacks.PlainBatchNormalization]),
+  )
+  def test_end_of_training(self, optimizer, before):
+    model = _model(optimizer())
+    callbacks = [callback() for callback in before]
+    callbacks.append(lc_asgd_tf.callbacks.PreciseBatchNormalization(_DATA))
+    model.fit(_DATA, epochs=2, verbose=0, callbacks=callbacks)
+    self.assert_precise(model)
+
+  def test_validation_and_end_of_epoch_see_them(self):
+    seen = []
+
+    def look(*_):
+      self.assert_precise(model)
+      seen.append(True)
+
+    model = _model(_simulated())
+    model.fit(
+      _DATA,
+      epochs=2,
+      verbose=0,
+      validation_data=_DATA,
+      callbacks=[
+        lc_asgd_tf.callbacks.ServerWeights(),
+        lc_asgd_tf.callbacks.PreciseBatchNormalization(_DATA),
+        keras.callbacks.LambdaCallback(
+          on_epoch_end=look, on_test_begin=look, on_train_end=look
+        ),
+      ],
+    )
+    self.assertLen(seen, 2 + 2 + 1)
+
+  def test_training_does_not_notice(self):
+    weights = []
+    for precise in (False, True):
+      model = _model(_simulated())
+      callbacks = [lc_asgd_tf.callbacks.ServerWeights()]
+      if precise:
+        callbacks.append(lc_asgd_tf.callbacks.PreciseBatchNormalization(_DATA))
+      model.fit(
+        _DATA,
+        epochs=2,
+        verbose=0,
+        validation_data=_DATA,
+        callbacks=callbacks,
+      )
+      weights.append([v.numpy() for v in model.trainable_variables])
+    for one, other in zip(*weights, strict=True):
+      np.testing.assert_array_equal(one, other)
+
+  def test_takes_so_many_batches(self):
+    model = _model(keras.optimizers.SGD(0.01))
+    model.fit(
+      _DATA,
+      verbose=0,
+      callbacks=[
+        lc_asgd_tf.callbacks.PreciseBatchNormalization(
+          _DATA.map(lambda x, y: x).repeat(), steps=2
+        )
+      ],
+    )
+    self.assert_precise(model, _X[: 2 * _BATCH])
+
+  def test_layers_that_do_not_move_stay(self):
+    for options, trainable in (({}, False), ({"momentum": 1.0}, True)):
+      with self.subTest(options=options, trainable=trainable):
+        model = _model(keras.optimizers.SGD(0.01), **options)
+        model.layers[1].trainable = trainable
+        model.fit(
+          _DATA,
+          verbose=0,
+          callbacks=[lc_asgd_tf.callbacks.PreciseBatchNormalization(_DATA)],
+        )
+        np.testing.assert_array_equal(model.layers[1].moving_mean, np.zeros(3))
+
+  def test_refuses_layers_that_are_used_twice(self):
+    x = keras.Input((4,))
+    shared = keras.layers.BatchNormalization()
+    model = keras.Model(x, keras.layers.Dense(1)(shared(shared(x))))
+    model.compile("sgd", "mse")
+    with self.assertRaisesRegex(ValueError, "more than once per step"):
+      model.fit(
+        _DATA,
+        verbose=0,
+        callbacks=[lc_asgd_tf.callbacks.PreciseBatchNormalization(_DATA)],
+      )
+
+  def test_refuses_data_it_cannot_use(self):
+    make = lc_asgd_tf.callbacks.PreciseBatchNormalization
+    with self.assertRaisesRegex(TypeError, "tf.data.Dataset, got ndarray"):
+      make(_X)
+    with self.assertRaisesRegex(ValueError, "steps must be at least 1, got 0"):
+      make(_DATA, steps=0)
+    model = _model(keras.optimizers.SGD(0.01))
+    with self.assertRaisesRegex(ValueError, "is empty"):
+      model.fit(_DATA, verbose=0, callbacks=[make(_DATA.take(0))])
+
+
+if __name__ == "__main__":
+  absltest.main()
