@@ -122,7 +122,7 @@ class AsyncTrainer:
     of the loss) and `step_prediction_mae` (in updates), beside those of the
     forecasts that the loss stays at its average and a worker's staleness as it
     was, `loss_persistence_mae` and `step_persistence_mae`; NaN before there are
-    any.
+    any, and for rules that predict nothing.
 
     Args:
       x: a function that returns a batched `tf.data.Dataset` of (x, y) or (x,

@@ -38,6 +38,7 @@ class RemoteServer:
   Attributes:
     variables: the model's trainable variables that workers pull as a whole.
     tables: those of which they pull rows.
+    learns: whether there are predictors, which is up to the rule.
 
   Raises:
     ValueError: if the optimizer clips by the global norm over several ps
@@ -80,6 +81,7 @@ class RemoteServer:
       return optimizer.new_inner_optimizer(num_workers)
 
     self.buffer_kinds = normalization.classify(model)
+    self.learns = optimizer.compensation.uses_prediction
     self._server = server.Server(
       placement=[[variables[i] for i in part] for part in self.placement],
       inner_optimizers=[
@@ -90,10 +92,12 @@ class RemoteServer:
       devices=devices[:num_shards],
       buffers=model.non_trainable_variables,
       buffer_kinds=self.buffer_kinds,
-      loss_predictor=optimizer.loss_predictor.copy(),
-      step_predictor=predictors.StepPredictor(),
+      loss_predictor=(optimizer.loss_predictor.copy() if self.learns else None),
+      step_predictor=predictors.StepPredictor() if self.learns else None,
       flat=True,
       pull_dtype=pull_dtype,
+      # Learning lags a second behind, in which the loss may fall a long way.
+      follows=True,
       tables=[
         _on(
           devices[task_of[i]],
@@ -130,9 +134,8 @@ class RemoteServer:
       [table.message_spec for table in self._server.tables],
     )
     number = tf.TensorSpec([], tf.int64)
-    self._follow = _concrete(self._server.follow, number)
     self._learn = _concrete(self._server.learn, number)
-    self._followed = self._learned = tf.constant(0, tf.int64)
+    self._learned = tf.constant(0, tf.int64)
     self._reports = _concrete(self._read_reports)
     self._image = server_image.ServerImage(self._server)
 
@@ -206,10 +209,6 @@ class RemoteServer:
   def staleness(self, version: tf.Tensor, pulled: tf.Tensor) -> tf.Tensor:
     """Returns tau, in updates, of a push that meets `version`."""
     return self._server.ledger.staleness(version, pulled)
-
-  def follow(self) -> None:
-    """Publishes forecasts of what has arrived."""
-    self._followed = self._follow(self._followed)
 
   def learn(self) -> None:
     """Trains the predictors on what has arrived, and publishes."""

@@ -41,8 +41,8 @@ class LossPredictor:
   def follow(self, rows: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> None:
     """Takes note of the reports [first, last), as far as that costs little.
 
-    A host may call it before every forecast, and `learn` less often and beside
-    it, which is then told of the same reports again.
+    A host may call it with every push, and `learn` less often and beside it,
+    which is then told of the same reports again.
 
     Args:
       rows: the journal's ring, shape=(capacity, fields).
@@ -51,7 +51,7 @@ class LossPredictor:
     """
 
   def forecast(self, rows: tf.Tensor, now: tf.Tensor) -> forecast_lib.Forecast:
-    """Returns the forecast from the reports [0, now)."""
+    """Returns the forecast from the reports [0, now), which costs little."""
     raise NotImplementedError
 
   @property

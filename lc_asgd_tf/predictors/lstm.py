@@ -29,7 +29,8 @@ class LSTMLossPredictor(
       output  yhat(v) = ybar(v) + A(h) + S(h) (v - v_max) / M
 
   where v_max is the newest version that was reported: that of the last report
-  may be any number of updates old.
+  may be any number of updates old. A forecast is the trend as it is, and A and
+  S as the network last said when it learned.
 
   A report (v_m, y) of a worker that pulled version v_m is a training example
   whose inputs are the reports that had arrived by then, rows [0, v_m), and the
@@ -79,6 +80,10 @@ class LSTMLossPredictor(
     self._followed = keras.Variable(
       0, dtype="int64", trainable=False, name="followed"
     )
+    # A, S / M, and whether they can be used.
+    self._addition = keras.Variable(
+      [0.0, 0.0, 1.0], dtype="float64", trainable=False, name="addition"
+    )
     # Report by report, in microseconds; it locks nothing that a push needs, and
     # two callers at once follow no report twice.
     self._compiled_follow = tf.function(
@@ -87,8 +92,13 @@ class LSTMLossPredictor(
 
   @property
   def variables(self):
-    """The network's weights, Adam's state, the trends, and how many."""
-    return [*super().variables, self._trends, self._followed]
+    """Of the network, of Adam, the trends, how many, and the addition."""
+    return [
+      *super().variables,
+      self._trends,
+      self._followed,
+      self._addition,
+    ]
 
   def _trend_after(self, number):
     """Returns the trend after the reports [0, number), and if it is known."""
@@ -111,8 +121,8 @@ class LSTMLossPredictor(
     trend_lib.follow(trend, rows, first, last, self._num_workers, note)
     self._followed.assign(tf.maximum(last, self._followed.value))
 
-  def _line(self, rows, end):
-    """Returns level, slope, origin and whether it is a forecast.
+  def _add(self, rows, end):
+    """Returns the trend, A, S / M, and whether they can be used.
 
     Each as of rows [0, end), end of shape=(B,).
     """
@@ -133,19 +143,15 @@ class LSTMLossPredictor(
     adjustment, slope = tf.unstack(
       tf.cast(self.network(inputs), tf.float64), num=2, axis=-1
     )
-    return (
-      trend.level + adjustment,
-      trend.slope + slope / self._num_workers,
-      trend.origin,
-      known & tf.reduce_all(finite, axis=-1),
-    )
+    usable = known & tf.reduce_all(finite, axis=-1)
+    return trend, adjustment, slope / self._num_workers, usable
 
   def follow(self, rows, first, last):
     """Follows the trend, from where it is."""
     self._compiled_follow(rows, first, last)
 
   def learn(self, rows, first, last):
-    """Follows the trend; takes one step of Adam on the latest reports."""
+    """Follows the trend; takes one step of Adam; says what it adds now."""
     self.follow(rows, first, last)
     numbers = (
       last - self.batch_size + tf.range(self.batch_size, dtype=last.dtype)
@@ -164,10 +170,11 @@ class LSTMLossPredictor(
     pulled = tf.where(known, pulled, tf.cast(self.window, pulled.dtype))
     y = tf.where(known, y, tf.zeros_like(y))
     with tf.GradientTape() as tape:
-      level, slope, origin, usable = self._line(rows, pulled)
+      trend, adjustment, slope, usable = self._add(rows, pulled)
       weight = tf.cast(known & usable, tf.float32)
-      horizon = tf.cast(pulled, journal.DTYPE) - origin
-      residual = tf.cast(level + slope * horizon - y, tf.float32)
+      line = _sum(trend, adjustment, slope)
+      versions = tf.cast(pulled, journal.DTYPE)
+      residual = tf.cast(trend_lib.at(line, versions) - y, tf.float32)
       # Clipping the residual as Huber does keeps its gradient alive.
       size = tf.minimum(tf.abs(residual), _CLIP)
       losses = size * (2.0 * tf.abs(residual) - size)
@@ -176,12 +183,31 @@ class LSTMLossPredictor(
       )
     variables = self.network.trainable_variables
     self._optimizer.apply(tape.gradient(loss, variables), variables)
+    self._revise(rows, last)
+
+  def _revise(self, rows, last):
+    """Has the network say what it adds after the reports [0, last)."""
+    end = tf.maximum(last, self.window)
+    _, *addition, usable = self._add(rows, end[tf.newaxis])
+    usable |= last < self.window
+    addition = [*addition, tf.cast(usable, tf.float64)]
+    self._addition.assign(tf.concat(addition, axis=0))
 
   def forecast(self, rows, now):
-    """Returns the line that the network draws from the latest reports."""
-    end = tf.maximum(now, self.window)
-    line = self._line(rows, end[tf.newaxis])
-    level, slope, origin, usable = (part[0] for part in line)
-    ready = (now >= self.window) & usable
+    """Returns the trend after the latest report, with what is added to it."""
+    del rows
+    trend, known = self._trend_after(now)
+    *addition, usable = tf.unstack(tf.convert_to_tensor(self._addition.value))
+    line = _sum(trend, *addition)
+    ready = (now >= self.window) & known & (usable > 0)
     drawn = tf.where(ready, tf.cast(now, tf.float64), -1.0)
-    return forecast_lib.Forecast(level, slope, origin, drawn)
+    return forecast_lib.Forecast(line.level, line.slope, line.origin, drawn)
+
+
+def _sum(
+  trend: trend_lib.Trend, adjustment: tf.Tensor, slope: tf.Tensor
+) -> trend_lib.Trend:
+  """Returns the trend with this much added to level and slope."""
+  return trend._replace(
+    level=trend.level + adjustment, slope=trend.slope + slope
+  )

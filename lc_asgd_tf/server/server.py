@@ -52,6 +52,8 @@ class Server:
     flat: whether shards may keep their weights as one vector.
     pull_dtype: the precision in which workers pull (see `wire`).
     tables: for the same rule, wherever they lie.
+    follows: whether every push also brings the forecast of the loss up to date,
+      as far as that costs little. Otherwise it is as old as the latest `learn`.
   """
 
   def __init__(
@@ -69,6 +71,7 @@ class Server:
     flat: bool = False,
     pull_dtype: str = "float32",
     tables: Sequence[table.Table] = (),
+    follows: bool = False,
   ) -> None:
     self.compensation = compensation
     self.tables = list(tables)
@@ -90,6 +93,7 @@ class Server:
       self.buffers = buffers_lib.Buffers(buffers, buffer_kinds)
       self.loss_predictor = loss_predictor
       self.step_predictor = step_predictor
+      self._follows = follows and loss_predictor is not None
       for predictor in (loss_predictor, step_predictor):
         if predictor is not None:
           predictor.build(num_workers)
@@ -307,31 +311,12 @@ class Server:
         self.ledger.step_forecast.assign(staleness)
       return now
 
-  def follow(self, first: tf.Tensor) -> tf.Tensor:
-    """Takes note of the reports [first, t) and publishes, without training.
-
-    What `learn` does, as far as it costs little.
-
-    Args:
-      first: shape=(), int64; what an earlier call returned.
-
-    Returns:
-      t, shape=(), int64.
-    """
-    with tf.device(self.devices[0]):
-      now = tf.convert_to_tensor(self.ledger.version.value)
-      if self.loss_predictor is not None:
-        rows = tf.convert_to_tensor(self.ledger.rows.value)
-        self.loss_predictor.follow(rows, first, now)
-        loss = self.loss_predictor.forecast(rows, now)
-        self.ledger.loss_forecast.assign(tf.stack(loss))
-      return now
-
   def _learn(self, rows, first, now):
     loss = staleness = None
     if self.loss_predictor is not None:
       self.loss_predictor.learn(rows, first, now)
-      loss = tf.stack(self.loss_predictor.forecast(rows, now))
+      if not self._follows:
+        loss = tf.stack(self.loss_predictor.forecast(rows, now))
     if self.step_predictor is not None:
       self.step_predictor.learn(rows, first, now)
       everyone = tf.range(self.num_workers, dtype=tf.int64)
@@ -356,6 +341,11 @@ class Server:
     coefficients, accepted, version = self.ledger.arrive(
       worker, loss, sums, *times
     )
+    if self._follows:
+      rows = tf.convert_to_tensor(self.ledger.rows.value)
+      self.loss_predictor.follow(rows, version - 1, version)
+      forecast = self.loss_predictor.forecast(rows, version)
+      self.ledger.loss_forecast.assign(tf.stack(forecast))
     self.buffers.merge(contributions, accepted)
     return coefficients, accepted, self._head(version)
 

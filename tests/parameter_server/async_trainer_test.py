@@ -82,6 +82,9 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
       self.assertAlmostEqual(value, 1 - 0.95**_STEPS, places=5)
     self.assertEqual(self.results["lc_asgd_counts"]["rejected"], 0)
 
+  def test_trend_has_every_report_once(self):
+    self.assertEqual(self.results["lc_asgd_counts"]["reports_in_trend"], _STEPS)
+
   def test_metrics_count_every_example(self):
     counts = self.results["asgd_counts"]
     self.assertEqual(counts["examples"], _STEPS * scenarios.BATCH)

@@ -115,10 +115,13 @@ def lc_asgd_counts(strategy):
   model = _counting_model()
   trainer = new_trainer(model, strategy, lc_asgd_tf.LCASGD(0.001, momentum=0.9))
   history = trainer.fit(_ones, steps_per_epoch=STEPS, verbose=0).history
-  moments = trainer._remote._server.shards[0].second_moments
+  server = trainer._remote._server
+  moments = server.shards[0].second_moments
+  trends = server.loss_predictor._trends.numpy()
   return _counts(trainer, history) | {
     "second_moments": [float(np.ravel(m.numpy())[0]) for m in moments],
     "rejected": history["rejected"][-1],
+    "reports_in_trend": trends[STEPS % len(trends), 3],
   }
 
 

@@ -28,7 +28,11 @@ def _built(name, num_workers=8, **arguments):
 
 def _values(predictor):
   """What was learned, and what Adam remembers; no counts, no seeds."""
-  return [v.numpy() for v in predictor.variables if "float" in v.dtype]
+  return [
+    v.numpy()
+    for v in predictor.variables
+    if "float" in v.dtype and v.name != "addition"
+  ]
 
 
 def _holt(rows, num_workers):
@@ -314,6 +318,12 @@ def _followed(ring, reports, **arguments):
   return predictor
 
 
+def _forecast(predictor, ring, now):
+  """Returns what it forecasts if the network is asked now."""
+  predictor._revise(ring, number(now))
+  return predictor.forecast(ring, number(now))
+
+
 def _stub(function):
   """A network of no variables."""
   return lambda inputs: tf.stack(function(inputs), axis=-1)
@@ -331,7 +341,7 @@ class LSTMTest(parameterized.TestCase):
     predictor.network = _stub(
       lambda x: [tf.fill([x.shape[0]], 0.5), tf.fill([x.shape[0]], -0.25)]
     )
-    forecast = predictor.forecast(ring, number(30))
+    forecast = _forecast(predictor, ring, 30)
     level, slope, at = _holt(rows[:30], 8)
     # The newest version, and not that of the last report.
     self.assertNotEqual(rows[29, 0], at)
@@ -351,7 +361,7 @@ class LSTMTest(parameterized.TestCase):
       return [tf.zeros(1), tf.zeros(1)]
 
     predictor.network = _stub(look)
-    predictor.forecast(ring, number(30))
+    _forecast(predictor, ring, 30)
     level, slope, at = _holt(rows[:30], 8)
     versions = rows[18:30, 0]
     y = np.log(rows[18:30, 1] + 1e-3) - (level + slope * (versions - at))
@@ -360,12 +370,34 @@ class LSTMTest(parameterized.TestCase):
       seen[0][0], np.stack([y, gaps / 8], axis=-1), atol=1e-5
     )
 
+  def test_adds_what_it_last_said_to_the_trend_of_now(self):
+    rows = reports.simulate(_SECONDS, 40, _decaying)
+    ring = reports.ring(rows)
+    predictor = _followed(ring, 30)
+    # Nothing, before it has learned.
+    forecast = predictor.forecast(ring, number(30))
+    self.assertTrue(forecast_lib.is_ready(forecast))
+    level, slope, at = _holt(rows[:30], 8)
+    np.testing.assert_allclose(
+      [forecast.level, forecast.slope, forecast.origin], [level, slope, at]
+    )
+    before = _forecast(predictor, ring, 30)
+    added = float(before.level) - level, float(before.slope) - slope
+    self.assertGreater(min(map(abs, added)), 0.0)
+    predictor.follow(ring, number(30), number(40))
+    forecast = predictor.forecast(ring, number(40))
+    level, slope, at = _holt(rows, 8)
+    np.testing.assert_allclose(
+      [forecast.level, forecast.slope, forecast.origin, forecast.drawn],
+      [level + added[0], slope + added[1], at, 40],
+    )
+
   def test_first_forecasts_are_nearly_the_trend(self):
     rows = reports.simulate(_SECONDS, 40, _decaying)
     ring = reports.ring(rows)
     level, slope, at = _holt(rows, 8)
     for seed in range(5):
-      forecast = _followed(ring, 40, seed=seed).forecast(ring, number(40))
+      forecast = _forecast(_followed(ring, 40, seed=seed), ring, 40)
       self.assertEqual(float(forecast.origin), at)
       self.assertLess(abs(float(forecast.level) - level), 0.1)
       self.assertLess(abs(float(forecast.slope) - slope), 0.1 / len(_SECONDS))
@@ -503,7 +535,7 @@ class LSTMTest(parameterized.TestCase):
     ring = reports.ring(reports.edited(rows, 20, loss=np.nan))
     predictor = _followed(ring, 40)
     for now, ready in ((20, True), (21, False), (32, False), (33, True)):
-      forecast = predictor.forecast(ring, number(now))
+      forecast = _forecast(predictor, ring, now)
       self.assertEqual(bool(forecast_lib.is_ready(forecast)), ready, now)
 
 

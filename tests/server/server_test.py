@@ -934,6 +934,38 @@ class PredictionTest(parameterized.TestCase):
     np.testing.assert_allclose(ledger.step_forecast[:2], [1.0, 1.0], atol=0.5)
     self.assertEqual(ledger.step_forecast[2], -1.0)
 
+  @parameterized.parameters(
+    predictors.HoltLossPredictor, predictors.LSTMLossPredictor
+  )
+  def test_a_push_brings_the_forecast_up_to_date(self, predictor):
+    forecasts = []
+    for follows in (False, True):
+      driver = _Driver(
+        [[1.0]],
+        _LOSS(),
+        num_workers=2,
+        loss_predictor=predictor(),
+        follows=follows,
+      )
+      ledger = driver.server.ledger
+      for worker in range(2):
+        driver.pull(worker)
+      for i in range(20):
+        driver.push(i % 2, [[0.0]], 2.0 - i / 20)
+        # With the push, or at the next lesson.
+        drawn = i + 1 if follows and i >= 11 else -1
+        self.assertEqual(ledger.loss_forecast.numpy()[3], drawn)
+      if follows:
+        forecasts.append(ledger.loss_forecast.numpy())
+      else:
+        # The same trend, report by report, that has not learned anything yet.
+        rows, now = ledger.rows.value, tf.constant(20, tf.int64)
+        built = driver.server.loss_predictor
+        built.follow(rows, tf.constant(0, tf.int64), now)
+        forecasts.append(np.stack(built.forecast(rows, now)))
+    np.testing.assert_allclose(*forecasts)
+    self.assertLess(forecasts[0][1], 0.0)
+
   def test_variables_are_all_of_the_state(self):
     driver = _Driver(
       [[1.0, 2.0], [3.0]],
