@@ -7,7 +7,7 @@ processes, some of them slowed down, and in `keras.Model.fit` with simulated
 workers that take, and rest, as long as the real ones were recorded to. Test
 errors should agree within the noise of seeds, and the distributions of the
 staleness should be the same. It also says how good the server's forecasts were
-on the real cluster from the third epoch on, beside forecasts of no change.
+on the real cluster, beside forecasts of no change.
 
 Every finished run is kept in --output_dir at once; started again with the same
 flags, it goes on where it was.
@@ -50,10 +50,6 @@ _FORECASTS = (
   "step_prediction_mae",
   "step_persistence_mae",
 )
-
-# While the ps prepares what trains the predictors, a few seconds, forecasts are
-# few and old; on this data set these are two epochs.
-_UNSETTLED_EPOCHS = 2
 
 
 def main(argv: Sequence[str]) -> None:
@@ -153,8 +149,7 @@ def _train(cell, seconds: float, spread: float) -> dict[str, object]:
     "staleness": dict(zip(map(str, values), map(int, counts), strict=True)),
   }
   for name in _FORECASTS:
-    settled = history[name][_UNSETTLED_EPOCHS:]
-    known = [value for value in settled if math.isfinite(value)]
+    known = [value for value in history[name] if math.isfinite(value)]
     result[name] = statistics.fmean(known) if known else None
   return result
 

@@ -291,12 +291,18 @@ class RemoteServer:
 
 def _sparse_tables(model: keras.Model) -> list[keras.Variable]:
   """Returns the tables of all sparse embeddings that are trained."""
-  tables = [
-    layer.trainable_variables[0]
-    for layer in model._flatten_layers()
-    if isinstance(layer, layers.SparseEmbedding) and layer.trainable_variables
-  ]
-  return list({id(table): table for table in tables}.values())
+  tables = {}
+  for layer in model._flatten_layers():
+    if isinstance(layer, layers.SparseEmbedding) and layer.trainable_variables:
+      if layer.lora_enabled:
+        raise errors.UserError(
+          f"Layer {layer.name!r} is a SparseEmbedding whose table is frozen "
+          "beside LoRA's matrices, which travel as a whole: use "
+          "keras.layers.Embedding."
+        )
+      (table,) = layer.trainable_variables
+      tables[id(table)] = table
+  return list(tables.values())
 
 
 def _num_bytes(variable: keras.Variable) -> int:

@@ -115,6 +115,7 @@ def errors(strategy):
       lc_asgd_tf.ASGD(),
     ),
     "regularized": (_model(embeddings_regularizer="l2"), lc_asgd_tf.ASGD()),
+    "lora": (_model(lora_rank=1), lc_asgd_tf.ASGD()),
     "dana": (_model(), lc_asgd_tf.DANA()),
     "clipped": (
       _model(embeddings_constraint="NonNeg"),

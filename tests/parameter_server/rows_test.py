@@ -52,6 +52,10 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
   @parameterized.parameters(
     ("read twice", "UserError: The table sparse_embedding.* is read twice"),
     ("regularized", "UserError: The table .* is read as a whole"),
+    (
+      "lora",
+      "UserError: Layer 'sparse_embedding.*' is a SparseEmbedding whose",
+    ),
     ("dana", "UserError: LookAhead cannot update single rows"),
     ("clipped", "UserError: SGD, as it is configured, cannot"),
   )
