@@ -103,6 +103,13 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     ):
       self.assertAlmostEqual(moving, kept + (1 - kept) * batch, places=4)
 
+  def test_precise_statistics_are_those_of_the_batches(self):
+    result = self.results["batch_normalization"]
+    for name in ("mean", "variance"):
+      np.testing.assert_allclose(
+        result[f"precise_{name}"], result[f"batch_{name}"], rtol=1e-5
+      )
+
   def test_no_random_number_is_drawn_twice(self):
     self.assertEqual(self.results["batch_normalization"]["seed_steps"], _STEPS)
 
