@@ -16,9 +16,7 @@ With one worker all rules are the inner optimizer: it is measured once.
 """
 
 import dataclasses
-import importlib.metadata
 import os
-import platform
 import random
 import sys
 import time
@@ -31,6 +29,7 @@ from absl import app, flags
 from sklearn import datasets
 
 import lc_asgd_tf
+from benchmarks.systems import tournament
 from lc_asgd_tf import models, optimizers
 
 _MODEL = flags.DEFINE_enum(
@@ -56,6 +55,7 @@ _ALL_PAIRS = flags.DEFINE_bool(
   "all_pairs", False, "Every rule at every number of workers."
 )
 
+_PACKAGES = ("tensorflow", "keras", "numpy")
 _WARM_UP_STEPS = 3
 _LEARNING_RATE = 0.01
 _MOMENTUM = 0.9
@@ -119,7 +119,11 @@ def main(argv: Sequence[str]) -> None:
       print(f"jit_compile={jit_compile}\n")
       print(_table(_measure(pairs, jit_compile)), end="\n\n", flush=True)
       keras.utils.clear_session()
-  print(_machine())
+  load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+  print(
+    f"{tournament.environment(_PACKAGES)}; one core per step; load over the "
+    f"last 1, 5 and 15 minutes {load}."
+  )
 
 
 def _rules() -> list[str]:
@@ -262,19 +266,6 @@ def _table(systems: Sequence[System]) -> str:
 def _spread(values: np.ndarray, digits: int) -> str:
   low, median, high = np.percentile(values, (25, 50, 75))
   return f"{median:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def _machine() -> str:
-  versions = ", ".join(
-    f"{name} {importlib.metadata.version(name)}"
-    for name in ("tensorflow", "keras", "numpy")
-  )
-  load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-  return (
-    f"{platform.machine()}, {os.cpu_count()} CPUs, 1 used per step; load over "
-    f"the last 1, 5 and 15 minutes {load}; Python "
-    f"{platform.python_version()}, {versions}."
-  )
 
 
 def run() -> None:
