@@ -21,16 +21,17 @@ class PreciseBatchNormalization(keras.callbacks.Callback):
       variance = mean over b of (variance_b + mean_b^2) - mean^2
 
   Each time costs `steps` forward passes. Weights, and the course of training,
-  stay what they are. Put it behind `ServerWeights` and before callbacks that
-  save the model.
+  stay what they are; a data set that shuffles must therefore not be the one
+  that is trained on, but another one like it. Put the callback behind
+  `ServerWeights` and before callbacks that save the model.
 
   Example:
   ```python
   model.fit(
-    train, validation_data=test,
+    make_train(), validation_data=test,
     callbacks=[
       lc_asgd_tf.callbacks.ServerWeights(),
-      lc_asgd_tf.callbacks.PreciseBatchNormalization(train),
+      lc_asgd_tf.callbacks.PreciseBatchNormalization(make_train()),
     ],
   )
   ```
@@ -65,6 +66,10 @@ class PreciseBatchNormalization(keras.callbacks.Callback):
       self._batch_statistics, autograph=False, reduce_retracing=True
     )
 
+  def on_train_begin(self, logs=None) -> None:
+    """Refuses a layer that cannot be measured before time is spent on it."""
+    self._layers()
+
   def on_test_begin(self, logs=None) -> None:
     """Measures, at the weights that are validated."""
     self._measure()
@@ -78,18 +83,20 @@ class PreciseBatchNormalization(keras.callbacks.Callback):
     self._measure()
 
   def _measure(self) -> None:
-    layers = self._layers()
-    if not layers:
+    if not self._layers():
       return
-    batches = [self._measure_batch(self._inputs(b)) for b in self._batches]
+    batches = [
+      self._measure_batch(self._inputs(batch), tf.constant(number, tf.int64))
+      for number, batch in enumerate(self._batches)
+    ]
     if not batches:
       raise errors.UserError(
         "The data set that batch normalization is measured on is empty."
       )
-    # In double precision: a variance may be small beside its mean.
-    for layer, of_batches in zip(
-      layers, zip(*batches, strict=True), strict=True
-    ):
+    for layer, *of_batches in zip(self._layers(), *batches, strict=True):
+      if of_batches[0] is None:
+        continue
+      # In double precision: a variance may be small beside its mean.
       means, variances = np.array(of_batches, "float64").swapaxes(0, 1)
       mean = means.mean(0)
       layer.moving_mean.assign(mean)
@@ -101,6 +108,7 @@ class PreciseBatchNormalization(keras.callbacks.Callback):
       layer
       for layer in self.model._flatten_layers()
       if isinstance(layer, keras.layers.BatchNormalization)
+      and layer.moving_mean is not None
       and layer.trainable
       and layer.momentum < 1
     ]
@@ -113,28 +121,43 @@ class PreciseBatchNormalization(keras.callbacks.Callback):
         )
     return layers
 
-  def _batch_statistics(self, x):
-    """Returns mean and variance of one batch, for each of the layers."""
-    model = self.model
-    old = model.non_trainable_variables
-    kinds = normalization.classify(model)
-    # From zero, what they move to is (1 - momentum) times the batch's own.
-    begin = [
-      tf.zeros_like(variable.value)
-      if kind is normalization.Kind.MOVING_STATISTIC
-      else variable.value
-      for variable, (kind, _) in zip(old, kinds, strict=True)
+  def _batch_statistics(self, x, number):
+    """Returns (mean, variance) of a batch for each layer; None if it has none.
+
+    Args:
+      x: the model's input.
+      number: of the batch, shape=(), int64.
+    """
+    model, layers = self.model, self._layers()
+    # As workers do: each batch draws numbers of its own.
+    state = [
+      (
+        variable,
+        normalization.worker_seed(variable.value, number)
+        if kind is normalization.Kind.COUNTER
+        else variable.value,
+      )
+      for variable, (kind, _) in zip(
+        model.non_trainable_variables,
+        normalization.classify(model),
+        strict=True,
+      )
     ]
-    with normalization.CountingScope(zip(old, begin, strict=True)) as scope:
+    # Traced, but never run, to see which layers move their statistics now.
+    with normalization.CountingScope(state) as scope:
       model(x, training=True)
-    layers = self._layers()
-    scope.check_single_updates(
-      [
-        v
-        for layer in layers
-        for v in (layer.moving_mean, layer.moving_variance)
-      ]
-    )
+    moved = [scope.updates(layer.moving_mean) > 0 for layer in layers]
+    statistics = [
+      variable
+      for layer, moves in zip(layers, moved, strict=True)
+      if moves
+      for variable in (layer.moving_mean, layer.moving_variance)
+    ]
+    scope.check_single_updates(statistics)
+    # From zero, they move to (1 - momentum) times the batch's own.
+    state += [(v, tf.zeros_like(v.value)) for v in statistics]
+    with normalization.CountingScope(state) as scope:
+      model(x, training=True)
 
     def statistic(layer, variable):
       return scope.get_current_value(variable) / (1 - layer.momentum)
@@ -144,7 +167,9 @@ class PreciseBatchNormalization(keras.callbacks.Callback):
         statistic(layer, layer.moving_mean),
         statistic(layer, layer.moving_variance),
       )
-      for layer in layers
+      if moves
+      else None
+      for layer, moves in zip(layers, moved, strict=True)
     ]
 
   @staticmethod

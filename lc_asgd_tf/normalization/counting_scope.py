@@ -19,6 +19,10 @@ class CountingScope(keras.StatelessScope):
     self._updates[id(update[0])] += 1
     super().add_update(update)
 
+  def updates(self, variable: keras.Variable) -> int:
+    """Returns how often the variable was updated."""
+    return self._updates[id(variable)]
+
   def check_single_updates(self, variables: list[keras.Variable]) -> None:
     """Checks that none of the variables was updated more than once.
 
@@ -26,7 +30,7 @@ class CountingScope(keras.StatelessScope):
       UserError: if one was, which no merge of contributions can undo.
     """
     for variable in variables:
-      if self._updates[id(variable)] > 1:
+      if self.updates(variable) > 1:
         raise errors.UserError(
           f"The moving statistic {variable.path} is updated more than once per "
           "step, which cannot be merged on a server: use one "

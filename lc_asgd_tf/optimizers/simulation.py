@@ -27,9 +27,8 @@ class Simulation:
     self._optimizer = optimizer
     self._variables = list(variables)
     rule = optimizer.compensation
-    # As on a cluster, where predictors lag a little behind: forecasts move
-    # along (see `forecast`), and learning at every push would cost most of the
-    # step.
+    # In between, forecasts move along (see `forecast`): learning at every push
+    # would cost most of the step.
     self._pushes_per_lesson = max(1, optimizer.num_workers // 4)
     loss_predictor = step_predictor = None
     if rule.uses_prediction:

@@ -231,7 +231,8 @@ class AsyncTrainer:
     except ValueError as error:
       raise errors.UserError(
         f"The checkpoint {path} does not fit this model, optimizer and number "
-        "of workers and ps tasks; start without it, or with the same ones."
+        "of workers and ps tasks, or another version of lc_asgd_tf wrote it; "
+        "start without it, or with the same ones."
       ) from error
     self._remote.copy_to_model()
 

@@ -1,7 +1,7 @@
 """The published forecast of the loss: a line in the logarithm of the loss.
 
-A predictor trains at its own pace and publishes its latest forecast as four
-numbers. A push only evaluates them, so that no push ever waits for a predictor.
+A predictor trains at its own pace; its latest forecast is four numbers, which a
+push evaluates, and may bring up to date, without ever waiting for the training.
 """
 
 from typing import NamedTuple

@@ -26,8 +26,8 @@ class HoltLossPredictor(loss_predictor.LossPredictor):
     self._followed = keras.Variable(
       0, dtype="int64", trainable=False, name="followed"
     )
-    # Report by report, in microseconds; it locks nothing that a push needs, and
-    # two callers at once take no report twice.
+    # Report by report, in microseconds, so that no push waits for long; two
+    # callers at once take no report twice.
     self._compiled_follow = tf.function(
       self._follow, jit_compile=True, autograph=False
     )

@@ -13,6 +13,9 @@ class LossPredictor:
   `follow`, `learn` and `forecast` are traced by the host, which decides where
   and when they run; all see the whole journal, so that a predictor that lags
   behind the pushes still trains on what was known when each worker pulled.
+  `follow` and `forecast` become part of the compiled push: XLA must be able to
+  compile them, and `Forecast.drawn` must be the version up to which reports
+  were taken note of, rather than that of the call.
 
   Attributes:
     batch_size: how many reports one call of `learn` can take.

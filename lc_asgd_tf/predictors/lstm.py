@@ -80,12 +80,12 @@ class LSTMLossPredictor(
     self._followed = keras.Variable(
       0, dtype="int64", trainable=False, name="followed"
     )
-    # A, S / M, and whether they can be used.
+    # A and S / M.
     self._addition = keras.Variable(
-      [0.0, 0.0, 1.0], dtype="float64", trainable=False, name="addition"
+      [0.0, 0.0], dtype="float64", trainable=False, name="addition"
     )
-    # Report by report, in microseconds; it locks nothing that a push needs, and
-    # two callers at once follow no report twice.
+    # Report by report, in microseconds, so that no push waits for long; two
+    # callers at once follow no report twice.
     self._compiled_follow = tf.function(
       self._follow, jit_compile=True, autograph=False
     )
@@ -186,20 +186,24 @@ class LSTMLossPredictor(
     self._revise(rows, last)
 
   def _revise(self, rows, last):
-    """Has the network say what it adds after the reports [0, last)."""
+    """Has the network say what it adds after the reports [0, last).
+
+    Nothing where it cannot tell: before there are enough reports, beside one
+    that is not finite, and where pushes have overwritten what it must see.
+    """
     end = tf.maximum(last, self.window)
     _, *addition, usable = self._add(rows, end[tf.newaxis])
-    usable |= last < self.window
-    addition = [*addition, tf.cast(usable, tf.float64)]
-    self._addition.assign(tf.concat(addition, axis=0))
+    addition = tf.concat(addition, axis=0)
+    usable &= (last >= self.window) & tf.reduce_all(tf.math.is_finite(addition))
+    self._addition.assign(tf.where(usable, addition, tf.zeros_like(addition)))
 
   def forecast(self, rows, now):
     """Returns the trend after the latest report, with what is added to it."""
     del rows
     trend, known = self._trend_after(now)
-    *addition, usable = tf.unstack(tf.convert_to_tensor(self._addition.value))
+    addition = tf.unstack(tf.convert_to_tensor(self._addition.value))
     line = _sum(trend, *addition)
-    ready = (now >= self.window) & known & (usable > 0)
+    ready = (now >= self.window) & known
     drawn = tf.where(ready, tf.cast(now, tf.float64), -1.0)
     return forecast_lib.Forecast(line.level, line.slope, line.origin, drawn)
 

@@ -76,8 +76,8 @@ class Ledger:
     version: t, shape=(), int64, the number of pushes so far.
     pulled: v_m, shape=(M,), int64, the version each worker pulled last.
     rows: the journal of reports (see `predictors.journal`).
-    loss_forecast: a `Forecast`, shape=(4,), float64, published by the loss
-      predictor whenever it is done training.
+    loss_forecast: a `Forecast`, shape=(4,), float64, as the loss predictor
+      last drew it: with every push, or whenever it was done training.
     step_forecast: tau_hat of each worker's next push, shape=(M,), float32; -1
       where nothing is known.
     latest_staleness: tau of each worker's latest push, shape=(M,), float64.

@@ -291,9 +291,8 @@ class Server:
   def learn(self, first: tf.Tensor) -> tf.Tensor:
     """Trains the predictors on the reports [first, t) and publishes.
 
-    Training reads a copy of the journal and locks nothing that a push needs;
-    only the few numbers of the new forecasts are handed over. One caller at a
-    time.
+    Training reads a copy of the journal and locks nothing that a push needs for
+    long; only a few numbers are handed over. One caller at a time.
 
     Args:
       first: shape=(), int64; what an earlier call returned.

@@ -124,6 +124,60 @@ class PreciseBatchNormalizationTest(parameterized.TestCase):
         )
         np.testing.assert_array_equal(model.layers[1].moving_mean, np.zeros(3))
 
+  def test_layers_that_are_called_for_inference_stay(self):
+    class Frozen(keras.Model):
+      def __init__(self):
+        super().__init__()
+        self.frozen = keras.layers.BatchNormalization()
+        self.moving = keras.layers.BatchNormalization()
+        self.never = keras.layers.BatchNormalization()
+
+      def call(self, x, training=False):
+        return self.moving(self.frozen(x, training=False), training=training)
+
+    model = Frozen()
+    model(_X)
+    for variable, value in zip(
+      (model.frozen.moving_mean, model.frozen.moving_variance),
+      ([1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0]),
+      strict=True,
+    ):
+      variable.assign(value)
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    model.fit(
+      _DATA,
+      verbose=0,
+      callbacks=[lc_asgd_tf.callbacks.PreciseBatchNormalization(_DATA)],
+    )
+    np.testing.assert_array_equal(model.frozen.moving_mean, [1, 2, 3, 4])
+    np.testing.assert_array_equal(model.frozen.moving_variance, [4, 3, 2, 1])
+    hidden = model.frozen(_X).numpy()
+    np.testing.assert_allclose(model.moving.moving_mean, hidden.mean(0), 1e-4)
+    np.testing.assert_allclose(
+      model.moving.moving_variance, hidden.var(0), 1e-4
+    )
+
+  def test_every_batch_draws_its_own_dropout(self):
+    model = keras.Sequential(
+      [
+        keras.Input((4,)),
+        keras.layers.Dropout(0.5, seed=0),
+        keras.layers.BatchNormalization(),
+      ]
+    )
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    ones = tf.data.Dataset.from_tensors(np.ones((16, 4), "float32"))
+    callback = lc_asgd_tf.callbacks.PreciseBatchNormalization(
+      ones.repeat(), steps=200
+    )
+    callback.set_model(model)
+    callback.on_test_begin()
+    # Four standard deviations: each mean is of 3200 draws of 0 or 2.
+    np.testing.assert_allclose(model.layers[1].moving_mean, np.ones(4), 0.07)
+    np.testing.assert_allclose(
+      model.layers[1].moving_variance, np.ones(4), 0.07
+    )
+
   def test_refuses_layers_that_are_used_twice(self):
     x = keras.Input((4,))
     shared = keras.layers.BatchNormalization()

@@ -530,13 +530,25 @@ class LSTMTest(parameterized.TestCase):
     kept = reports.edited(rows, 59, version=40.0)
     self.assert_differ(self._learned(kept, 59, 60, capacity=32), untouched)
 
-  def test_refuses_to_forecast_from_what_is_not_finite(self):
+  def test_adds_nothing_to_the_trend_where_it_cannot_tell(self):
     rows = reports.simulate(_SECONDS, 60, _decaying)
     ring = reports.ring(reports.edited(rows, 20, loss=np.nan))
     predictor = _followed(ring, 40)
-    for now, ready in ((20, True), (21, False), (32, False), (33, True)):
-      forecast = _forecast(predictor, ring, now)
-      self.assertEqual(bool(forecast_lib.is_ready(forecast)), ready, now)
+    # 20 is not finite; 5 reports are too few; nobody has followed 41.
+    for now, tells in (
+      (5, False),
+      (20, True),
+      (21, False),
+      (32, False),
+      (33, True),
+      (41, False),
+    ):
+      predictor._revise(ring, number(now))
+      self.assertEqual(np.all(predictor._addition.numpy() != 0.0), tells, now)
+      self.assertTrue(np.all(np.isfinite(predictor._addition)))
+      # The trend goes on without it.
+      forecast = predictor.forecast(ring, number(40))
+      self.assertTrue(forecast_lib.is_ready(forecast))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,9 @@ def run(
   # All but the first call find the server there.
   context.set_forkserver_preload(list(_PRELOAD))
   with tempfile.TemporaryDirectory() as folder:
-    outputs = [str(pathlib.Path(folder, name)) for name in ("out", "err")]
+    outputs = [pathlib.Path(folder, name) for name in ("out", "err")]
+    for output in outputs:
+      output.touch()
     process = context.Process(
       target=_run,
       args=(module, arguments, os.fspath(directory), environ or {}, outputs),
@@ -54,8 +56,9 @@ def run(
     process.join(_SECONDS)
     if process.is_alive():
       process.kill()
+      process.join()
       raise TimeoutError(f"{module} {' '.join(arguments)} does not end.")
-    texts = [pathlib.Path(output).read_text("utf-8") for output in outputs]
+    texts = [output.read_text("utf-8") for output in outputs]
   return subprocess.CompletedProcess(
     [module, *arguments], process.exitcode, *texts
   )
@@ -66,12 +69,12 @@ def _run(
   arguments: Sequence[str],
   directory: str,
   environ: Mapping[str, str],
-  outputs: Sequence[str],
+  outputs: Sequence[pathlib.Path],
 ) -> None:
   os.environ.update(environ)
   os.chdir(directory)
   for descriptor, output in enumerate(outputs, start=1):
-    file = os.open(output, os.O_WRONLY | os.O_CREAT)
+    file = os.open(output, os.O_WRONLY)
     os.dup2(file, descriptor)
   sys.argv = [module, *arguments]
   runpy.run_module(module, run_name="__main__", alter_sys=True)
