@@ -59,7 +59,7 @@ _REFERENCES = (_LIMIT, "asgd", "tf_keras")
 _PACKAGES = ("tensorflow", "keras", "tf_keras", "torch")
 
 _NETWORKS = flags.DEFINE_multi_enum(
-  "network", list(networks.NAMES), ["resnet20", "mlp20"], "What to train."
+  "network", ["resnet20", "mlp20"], list(networks.NAMES), "What to train."
 )
 _SYSTEMS = flags.DEFINE_multi_enum(
   "system", list(_CONTESTANTS), list(_CONTESTANTS), "Who takes part."
