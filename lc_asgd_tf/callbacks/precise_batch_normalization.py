@@ -83,17 +83,18 @@ class PreciseBatchNormalization(keras.callbacks.Callback):
     self._measure()
 
   def _measure(self) -> None:
-    if not self._layers():
+    layers = self._layers()
+    if not layers:
       return
-    batches = [
-      self._measure_batch(self._inputs(batch), tf.constant(number, tf.int64))
-      for number, batch in enumerate(self._batches)
-    ]
+    batches = []
+    for number, batch in self._batches.enumerate():
+      x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+      batches.append(self._measure_batch(x, number))
     if not batches:
       raise errors.UserError(
         "The data set that batch normalization is measured on is empty."
       )
-    for layer, *of_batches in zip(self._layers(), *batches, strict=True):
+    for layer, *of_batches in zip(layers, *batches, strict=True):
       if of_batches[0] is None:
         continue
       # In double precision: a variance may be small beside its mean.
@@ -171,8 +172,3 @@ class PreciseBatchNormalization(keras.callbacks.Callback):
       else None
       for layer, moves in zip(layers, moved, strict=True)
     ]
-
-  @staticmethod
-  def _inputs(batch):
-    x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
-    return x
