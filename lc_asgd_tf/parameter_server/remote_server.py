@@ -15,7 +15,7 @@ from lc_asgd_tf import (
   server,
 )
 from lc_asgd_tf.parameter_server import placement, server_image
-from lc_asgd_tf.server import snapshots
+from lc_asgd_tf.server import clones, snapshots
 
 
 def ps_device(task: int) -> str:
@@ -138,6 +138,7 @@ class RemoteServer:
     self._learned = tf.constant(0, tf.int64)
     self._reports = _concrete(self._read_reports)
     self._image = server_image.ServerImage(self._server)
+    self._copy = tf.function(self._assign_to_model, autograph=False)
 
   def _pull(self, worker):
     replies = self._server.pull(worker)
@@ -261,10 +262,13 @@ class RemoteServer:
 
   def copy_to_model(self) -> None:
     """Makes the server's weights, buffers and slots the model's."""
-    values = self._image.read()
-    # The optimizer's state has the same names here and there; what belongs to
-    # no variable is the same on every shard.
     self._optimizer.build(self._model.trainable_variables)
+    # One call, where there are hundreds of variables to set.
+    self._copy(self._image.fetch())
+
+  def _assign_to_model(self, state):
+    values = self._image.unpack(state)
+    # What belongs to no weight is the same on every shard.
     slots = {}
     for part, indices in zip(self._server.shards, self.placement, strict=True):
       weights = part.split([values[id(weight)] for weight in part.weights])
@@ -274,9 +278,11 @@ class RemoteServer:
     for table, variable in zip(self._server.tables, self.tables, strict=True):
       variable.assign(values[id(table.weights)])
       slots = table.slots(values) | slots
-    for slot in self._optimizer.inner_optimizer.variables:
-      if slot.name in slots:
-        slot.assign(slots[slot.name])
+    state = self._optimizer.inner_optimizer.variables
+    prefixes = map(clones.slot_prefix, self._model.trainable_variables)
+    keys = clones.state_keys(state, prefixes)
+    for key, variable in zip(keys, state, strict=True):
+      variable.assign(slots[key])
     buffers = self._server.buffers.values(values)
     for local, value in zip(
       self._model.non_trainable_variables, buffers, strict=True

@@ -1,5 +1,7 @@
 """The server's state on the coordinator, for checkpoints and the model."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
@@ -46,18 +48,27 @@ class ServerImage:
         )
     return packed
 
-  def read(self) -> dict[int, tf.Tensor]:
-    """Returns the value of every variable, by the variable's id."""
+  def fetch(self) -> list[tf.Tensor]:
+    """Returns the server's state as it is now, one vector per ps task."""
+    packed = self._read()
+    return [tf.identity(packed[device]) for device in self._parts]
+
+  def unpack(self, state: Sequence[tf.Tensor]) -> dict[int, tf.Tensor]:
+    """Returns the value of every variable, by the variable's id.
+
+    Args:
+      state: what `fetch` returned.
+    """
     values = {}
-    for device, packed in self._read().items():
-      parts = self._packings[device].unpack(tf.identity(packed))
+    for device, packed in zip(self._parts, state, strict=True):
+      parts = self._packings[device].unpack(packed)
       for variable, value in zip(self._parts[device], parts, strict=True):
         values[id(variable)] = value
     return values
 
   def checkpoint(self) -> tf.train.Checkpoint:
     """Returns a checkpoint of the server as it is now."""
-    values = self.read()
+    values = self.unpack(self.fetch())
     if self._copies is None:
       self._copies = {
         name: [tf.Variable(values[id(v)]) for v in variables]

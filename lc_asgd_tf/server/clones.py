@@ -1,5 +1,7 @@
 """Copies of a model's variables, which lie where the server lies."""
 
+from collections.abc import Iterable, Sequence
+
 import keras
 import tensorflow as tf
 
@@ -28,3 +30,26 @@ def value(variable: keras.Variable) -> tf.Tensor:
 def slot_prefix(variable: keras.Variable) -> str:
   """Returns what the names of a variable's slots begin with in Keras."""
   return variable.path.replace("/", "_")
+
+
+def state_keys(
+  state: Sequence[keras.Variable], prefixes: Iterable[str]
+) -> list[str]:
+  """Returns what each variable of an optimizer is called, there as here.
+
+  That is its name if it belongs to a weight. Of the others, iterations and the
+  like, Keras does not name all, but creates them in the same order.
+
+  Args:
+    state: the optimizer's variables.
+    prefixes: what the names of the weights' slots begin with.
+  """
+  prefixes = tuple(f"{prefix}_" for prefix in prefixes)
+  keys, shared = [], 0
+  for variable in state:
+    if variable.name.startswith(prefixes):
+      keys.append(variable.name)
+    else:
+      keys.append(f"shared/{shared}")
+      shared += 1
+  return keys

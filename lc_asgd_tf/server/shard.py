@@ -130,20 +130,24 @@ class Shard:
     return self.packing.unpack(values[0]) if self._flat else list(values)
 
   def slots(self, values: Mapping[int, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Returns the inner optimizer's state by the names it has in the model.
+    """Returns the inner optimizer's state by `clones.state_keys`.
 
     Args:
       values: the value of every variable, by the variable's id.
     """
+    state = self.optimizer.variables
+    prefixes = [_FLAT] if self._flat else self._names
     named = {}
-    for variable in self.optimizer.variables:
+    for key, variable in zip(
+      clones.state_keys(state, prefixes), state, strict=True
+    ):
       value = values[id(variable)]
-      if self._flat and variable.name.startswith(f"{_FLAT}_"):
-        suffix = variable.name.removeprefix(_FLAT)
+      if self._flat and key.startswith(_FLAT):
+        suffix = key.removeprefix(_FLAT)
         for name, part in zip(self._names, self.split([value]), strict=True):
           named[name + suffix] = part
       else:
-        named[variable.name] = value
+        named[key] = value
     return named
 
   def pull(self) -> tf.Tensor:

@@ -95,13 +95,17 @@ class Table:
     self.weights.assign(value)
 
   def slots(self, values: Mapping[int, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Returns the inner optimizer's state by the names it has in the model.
+    """Returns the inner optimizer's state by `clones.state_keys`.
 
     Args:
       values: the value of every variable, by the variable's id.
     """
     state = [*self._slots, *self._scalars]
-    return {variable.name: values[id(variable)] for variable in state}
+    keys = clones.state_keys(state, [self.weights.name])
+    return {
+      key: values[id(variable)]
+      for key, variable in zip(keys, state, strict=True)
+    }
 
   def pull(self, ids: tf.Tensor) -> tf.Tensor:
     """Returns rows as they travel, shape=(k, width); see `pulled`.

@@ -184,7 +184,7 @@ class OneWorkerTest(cluster_case.ClusterTestCase):
     for name, difference in results.items():
       with self.subTest(name):
         self.assertEqual(difference["staleness_max"], 0)
-        self.assertLess(difference["weights"], 2e-5)
+        self.assertLess(difference["state"], 2e-5)
         self.assertLess(difference["loss"], 2e-5)
         self.assertLess(difference["accuracy"], 1e-6)
 

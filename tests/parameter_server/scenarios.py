@@ -368,7 +368,8 @@ def sequential(strategy):
   }
   inner = {
     "momentum": lambda: keras.optimizers.SGD(0.1, 0.9, clipnorm=1.0),
-    "adamw": lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1),
+    # It has a variable without a name that belongs to no weight.
+    "nadam": lambda: keras.optimizers.Nadam(0.01, weight_decay=0.1),
     "schedule": lambda: keras.optimizers.SGD(
       keras.optimizers.schedules.ExponentialDecay(0.2, 4, 0.5), 0.9
     ),
@@ -388,18 +389,20 @@ def sequential(strategy):
     history = reference.fit(
       dataset_fn(), epochs=3, shuffle=False, verbose=0
     ).history
-    references[name] = (reference.get_weights(), history)
+    references[name] = (_state(reference, reference.optimizer), history)
   results = {}
   for rule, name in cases:
     ours = model()
     optimizer = lc_asgd_tf.AsyncOptimizer(inner[name](), rules[rule]())
     trainer = new_trainer(ours, strategy, optimizer, **compile_kwargs)
     history = trainer.fit(dataset_fn, epochs=3, verbose=0).history
-    weights, expected = references[name]
+    state, expected = references[name]
     results[f"{rule} {name}"] = {
-      "weights": max(
+      "state": max(
         float(np.max(np.abs(a.astype(float) - b.astype(float))))
-        for a, b in zip(weights, ours.get_weights(), strict=True)
+        for a, b in zip(
+          state, _state(ours, optimizer.inner_optimizer), strict=True
+        )
       ),
       "loss": float(
         np.max(np.abs(np.subtract(expected["loss"], history["loss"])))
@@ -410,3 +413,8 @@ def sequential(strategy):
       "staleness_max": max(history["staleness_max"]),
     }
   return results
+
+
+def _state(model, optimizer):
+  """Returns the values of all weights and of the optimizer's variables."""
+  return [*model.get_weights(), *(v.numpy() for v in optimizer.variables)]

@@ -101,8 +101,7 @@ class _Workers:
     return {
       name: value.numpy()
       for name, value in part.slots(values).items()
-      # Keras does not name all of them.
-      if not name.startswith(("bias", "variable"))
+      if not name.startswith("bias")
     }
 
 
