@@ -60,11 +60,11 @@ def define() -> None:
   )
   flags.DEFINE_enum(
     "batch_norm",
-    "async",
+    "precise",
     BATCH_NORMS,
-    "Batch normalization is evaluated, and saved, with moving statistics that "
-    "the server merged from those of the workers (async), or with statistics "
-    "measured anew at the server's weights (precise).",
+    "Batch normalization is evaluated, and saved, with statistics measured "
+    "anew at the server's weights (precise), or with moving statistics that "
+    "the server merged from those of the workers (async), which lag behind.",
   )
   flags.DEFINE_integer(
     "seed",

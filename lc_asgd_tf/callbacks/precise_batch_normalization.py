@@ -118,7 +118,7 @@ class PreciseBatchNormalization(keras.callbacks.Callback):
         raise errors.UserError(
           f"Layer {layer.name!r} is a BatchNormalization with renorm=True, "
           "which reads its moving statistics while it trains: they cannot be "
-          "measured anew in between."
+          "measured anew in between; leave that out (--batch_norm=async)."
         )
     return layers
 

@@ -180,7 +180,7 @@ class OneWorkerTest(cluster_case.ClusterTestCase):
 
   def test_equals_sequential_training(self):
     results = self.results["sequential"]
-    self.assertLen(results, 5)
+    self.assertLen(results, 3)
     for name, difference in results.items():
       with self.subTest(name):
         self.assertEqual(difference["staleness_max"], 0)

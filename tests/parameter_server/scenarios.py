@@ -379,9 +379,12 @@ def sequential(strategy):
     "dc_asgd_a": compensation.DelayCompensatedAdaptive,
     "lc_asgd": compensation.LossCompensated,
   }
-  # Every rule with one inner optimizer, every inner optimizer with one rule.
-  cases = [(rule, "momentum") for rule in rules]
-  cases += [("lc_asgd", name) for name in inner if name != "momentum"]
+  # Every rule, and every inner optimizer, once.
+  cases = [
+    ("asgd", "schedule"),
+    ("dc_asgd_a", "momentum"),
+    ("lc_asgd", "nadam"),
+  ]
   references = {}
   for name in inner:
     reference = model()

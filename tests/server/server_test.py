@@ -108,7 +108,6 @@ def _flat(arrays):
 
 _HOSTS = (
   ("plain", False, 1, False),
-  ("plain_two_shards", False, 2, False),
   ("flat", False, 1, True),
   ("flat_two_shards", False, 2, True),
   ("compiled", True, 1, True),
