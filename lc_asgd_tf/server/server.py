@@ -85,7 +85,13 @@ class Server:
       with tf.device(device):
         self.shards.append(
           shard.Shard(
-            variables, inner, compensation, num_workers, flat, pull_dtype
+            variables,
+            inner,
+            compensation,
+            num_workers,
+            flat,
+            pull_dtype,
+            jit_compile,
           )
         )
     with tf.device(self.devices[0]):

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from lc_asgd_tf import errors
 from lc_asgd_tf.compensation import compensation as compensation_lib
-from lc_asgd_tf.compensation import dana
+from lc_asgd_tf.compensation import dana, xla_ops
 from lc_asgd_tf.server import clones, flattening, packing, wire
 
 # The name of weights that are one vector.
@@ -30,6 +30,7 @@ class Shard:
     flat: whether to keep the weights as one vector, where that changes nothing
       (see `flattening`).
     pull_dtype: the precision in which workers pull (see `wire`).
+    jit_compile: whether `apply` is for functions that XLA compiles.
 
   Attributes:
     weights: w, one `keras.Variable` per variable, or a single one, packed.
@@ -51,8 +52,10 @@ class Shard:
     num_workers: int,
     flat: bool = False,
     pull_dtype: str = "float32",
+    jit_compile: bool = False,
   ) -> None:
     self._compensation = compensation
+    self._jit_compile = jit_compile
     self._names = [clones.slot_prefix(variable) for variable in variables]
     self.packing = packing.Packing(
       [tf.TensorSpec(v.shape, v.dtype) for v in variables]
@@ -222,14 +225,17 @@ class Shard:
       displacement = self._displacement(snapshot)
     updates = []
     for row, (g, d, moment) in enumerate(self._rows(gradient, displacement)):
-      u = self._compensation.compensate(g, d, moment, coefficients)
-      if accepted is not None:
-        u = tf.where(accepted, u, tf.zeros_like(u))
       if moment is not None:
         state = self.second_moments[row]
         if accepted is not None:
           moment = tf.where(accepted, moment, state.value)
+        if self._jit_compile:
+          # Read, where XLA would compute it again, from a copy of the old one.
+          (moment,) = xla_ops.optimization_barrier([moment])
         state.assign(moment)
+      u = self._compensation.compensate(g, d, moment, coefficients)
+      if accepted is not None:
+        u = tf.where(accepted, u, tf.zeros_like(u))
       updates.append(u)
     if not self._compensation.uses_step_size:
       self.optimizer.apply(updates, self.weights)

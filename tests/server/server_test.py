@@ -597,6 +597,35 @@ class CountingTest(parameterized.TestCase):
       self.assertEmpty(compiled)
       self.assertNotEmpty(outside)
 
+  @parameterized.named_parameters(
+    ("asgd", compensation.Uncompensated),
+    ("dc_asgd", _ADAPTIVE),
+    ("lc_asgd", compensation.LossCompensated),
+  )
+  def test_what_is_compiled_copies_no_vector(self, rule):
+    """All state is updated in place, whatever else reads it."""
+    size = 10_007
+    driver = _Driver(
+      [np.ones(size, np.float32)],
+      rule(),
+      lambda: keras.optimizers.SGD(0.1, momentum=0.9),
+      num_shards=1,
+      jit_compile=True,
+      flat=True,
+    )
+    hosted = driver.server
+    arguments = (
+      tf.constant(0, tf.int64),
+      hosted.messages([[tf.ones([size])]], tf.constant(1.0)),
+      hosted.pull(tf.constant(0, tf.int64)),
+    )
+    push = tf.function(
+      lambda *pushed: hosted._push(*pushed, shares=()), jit_compile=True
+    )
+    compiled = push.experimental_get_compiler_ir(*arguments)("optimized_hlo")
+    self.assertIn(f"f32[{size}]", compiled)
+    self.assertNotRegex(compiled, rf"f32\[{size}\]\S* copy\(")
+
 
 _OPTIMIZERS = (
   (
