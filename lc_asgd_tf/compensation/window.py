@@ -49,10 +49,11 @@ _RETREAT = 2.0
 _LEAST_TO_DOUBLE = 64
 
 # Averages over M / 2 pushes; that of the predicted change, over M. The first
-# loss is that of so many pushes, or of M.
+# loss is that of M pushes. Fewer workers than these are taken for so many: of
+# a handful of pushes, the largest promise says nothing but that it is noise.
 _PACE = 2.0
 _CHANGE_PACE = 1.0
-_FIRST = 16
+_FEWEST = 16
 
 
 class Window(NamedTuple):
@@ -119,7 +120,8 @@ def window_update(
       log T <- clip(log T + log(2) rate x, 0, log M)
 
   with a rate of 1 / max(M, 64) before the first x < 0, then a quarter of it
-  where x > 0, and of 2 / M where x < 0.
+  where x > 0, and of 2 / max(M, 16) where x < 0. Averages are over
+  max(M, 16) / 2 pushes, that of the predicted change over max(M, 16).
 
   Args:
     window: before the push.
@@ -128,17 +130,18 @@ def window_update(
     predicted_change: Delta of this push, shape=().
     num_workers: M.
   """
+  round_size = max(num_workers, _FEWEST)
   # A loss that is not finite says nothing, and must not stay in the average.
   loss = tf.where(tf.math.is_finite(loss), tf.maximum(loss, 0.0), window.loss)
   pushes = window.pushes + 1.0
-  step = tf.maximum(min(_PACE / num_workers, 1.0), 1.0 / pushes)
+  step = tf.maximum(_PACE / round_size, 1.0 / pushes)
   promise = window.promise + step * (tf.abs(gd) - window.promise)
   average_loss = window.loss + step * (loss - window.loss)
-  change = window.change + min(_CHANGE_PACE / num_workers, 1.0) * (
+  change = window.change + _CHANGE_PACE / round_size * (
     predicted_change - window.change
   )
   first_loss = tf.where(
-    pushes <= max(_FIRST, num_workers),
+    pushes <= round_size,
     window.first_loss + (loss - window.first_loss) / pushes,
     window.first_loss,
   )
@@ -149,7 +152,7 @@ def window_update(
   gave_way = tf.maximum(window.gave_way, tf.cast(gives_way, tf.float32))
   growth = tf.where(gave_way > 0.0, _GROWTH, _SLOW_START)
   growth /= max(num_workers, _LEAST_TO_DOUBLE)
-  rate = tf.where(room > 0.0, growth, _RETREAT / num_workers)
+  rate = tf.where(room > 0.0, growth, _RETREAT / round_size)
   log_size = window.log_size + tf.math.log(2.0) * rate * room
   return Window(
     tf.clip_by_value(log_size, 0.0, tf.math.log(float(num_workers))),

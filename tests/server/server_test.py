@@ -342,14 +342,14 @@ _BY_HAND = (
     _LOSS(ratio=0.0, window=True),
     trajectories.lc_asgd(0.0),
     0.0,
-    # l = 1/2 w_m^2; a fifth of l + 1e-3 may be promised, at T out of 2.
-    # Nothing promised: log T = log(2) / 64, u = T / 2 = 0.50544463.
-    # d = -0.05054446 promises 0.05054446 of 0.1002: log T grows by
-    # log(2) / 64 log(1.982413) to 0.01824217, T = 1.01840958, u = -T / 2.
-    # Nothing promised: log T = 0.02907260, u = w_m T / 2 = 0.51494304.
-    # d = 0.94888169 - 0.94945554 promises little: log T = 0.03990303,
-    # u = -w_m T / 2 = -0.49405369.
-    (0.94945554, 1.00037600, 0.94888169, 0.99828706),
+    # l = 1/2 w_m^2; a fifth of l + 1e-3 may be promised, at T out of 2. The
+    # first averages are means of all pushes, and at most half as much is ever
+    # promised: log T grows by log(2) / 64 = 0.01083042 with every push.
+    # u = T / 2 = 0.50544463.
+    # d = -0.05054446 promises as much, u = -T / 2 = -0.51094857.
+    # u = w_m T / 2 = 1.00055040 x 0.51651244 = 0.51679673.
+    # d = 0.94887072 - 0.94945554, u = -w_m T / 2 = -0.49574576.
+    (0.94945554, 1.00055040, 0.94887072, 0.99844530),
   ),
 )
 
