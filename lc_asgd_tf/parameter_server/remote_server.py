@@ -278,10 +278,10 @@ class RemoteServer:
     for table, variable in zip(self._server.tables, self.tables, strict=True):
       variable.assign(values[id(table.weights)])
       slots = table.slots(values) | slots
-    state = self._optimizer.inner_optimizer.variables
-    prefixes = map(clones.slot_prefix, self._model.trainable_variables)
-    keys = clones.state_keys(state, prefixes)
-    for key, variable in zip(keys, state, strict=True):
+    for key, variable in clones.keyed(
+      self._optimizer.inner_optimizer.variables,
+      map(clones.slot_prefix, self._model.trainable_variables),
+    ):
       variable.assign(slots[key])
     buffers = self._server.buffers.values(values)
     for local, value in zip(

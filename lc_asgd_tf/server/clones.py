@@ -32,24 +32,24 @@ def slot_prefix(variable: keras.Variable) -> str:
   return variable.path.replace("/", "_")
 
 
-def state_keys(
+def keyed(
   state: Sequence[keras.Variable], prefixes: Iterable[str]
-) -> list[str]:
-  """Returns what each variable of an optimizer is called, there as here.
+) -> list[tuple[str, keras.Variable]]:
+  """Returns an optimizer's variables, each behind its key, there as here.
 
-  That is its name if it belongs to a weight. Of the others, iterations and the
-  like, Keras does not name all, but creates them in the same order.
+  The key is its name if it belongs to a weight. Of the others, iterations and
+  the like, Keras does not name all, but creates them in the same order.
 
   Args:
     state: the optimizer's variables.
     prefixes: what the names of the weights' slots begin with.
   """
   prefixes = tuple(f"{prefix}_" for prefix in prefixes)
-  keys, shared = [], 0
+  pairs, shared = [], 0
   for variable in state:
-    if variable.name.startswith(prefixes):
-      keys.append(variable.name)
-    else:
-      keys.append(f"shared/{shared}")
+    key = variable.name
+    if not key.startswith(prefixes):
+      key = f"shared/{shared}"
       shared += 1
-  return keys
+    pairs.append((key, variable))
+  return pairs

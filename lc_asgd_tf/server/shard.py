@@ -133,17 +133,14 @@ class Shard:
     return self.packing.unpack(values[0]) if self._flat else list(values)
 
   def slots(self, values: Mapping[int, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Returns the inner optimizer's state by `clones.state_keys`.
+    """Returns the inner optimizer's state by the keys of `clones.keyed`.
 
     Args:
       values: the value of every variable, by the variable's id.
     """
-    state = self.optimizer.variables
     prefixes = [_FLAT] if self._flat else self._names
     named = {}
-    for key, variable in zip(
-      clones.state_keys(state, prefixes), state, strict=True
-    ):
+    for key, variable in clones.keyed(self.optimizer.variables, prefixes):
       value = values[id(variable)]
       if self._flat and key.startswith(_FLAT):
         suffix = key.removeprefix(_FLAT)

@@ -95,16 +95,15 @@ class Table:
     self.weights.assign(value)
 
   def slots(self, values: Mapping[int, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Returns the inner optimizer's state by `clones.state_keys`.
+    """Returns the inner optimizer's state by the keys of `clones.keyed`.
 
     Args:
       values: the value of every variable, by the variable's id.
     """
     state = [*self._slots, *self._scalars]
-    keys = clones.state_keys(state, [self.weights.name])
     return {
       key: values[id(variable)]
-      for key, variable in zip(keys, state, strict=True)
+      for key, variable in clones.keyed(state, [self.weights.name])
     }
 
   def pull(self, ids: tf.Tensor) -> tf.Tensor:

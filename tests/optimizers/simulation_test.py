@@ -338,8 +338,9 @@ def _digest(seed=0):
 
 class DeterminismTest(_SimulationTestCase):
   def test_same_seed_same_bits(self):
-    """In this process and in another one."""
+    """Twice in one process, and in another one."""
     first = _digest()
+    self.assertEqual(_digest(), first)
     program = (
       "from tests.optimizers import simulation_test\n"
       "print(simulation_test._digest())\n"
@@ -389,10 +390,16 @@ class DeterminismTest(_SimulationTestCase):
       _flat(eager.get_weights()), _flat(plain.get_weights()), rtol=1e-4
     )
 
-  def test_steps_per_execution(self):
+  @parameterized.parameters(False, True)
+  def test_steps_per_execution(self, jit_compile):
     """Also where the last execution of an epoch is a short one."""
     one, five = (
-      _fit(_lc_asgd(), epochs=3, steps_per_execution=steps, jit_compile=True)
+      _fit(
+        _lc_asgd(),
+        epochs=3,
+        steps_per_execution=steps,
+        jit_compile=jit_compile,
+      )
       for steps in (1, 5)
     )
     self.assert_same_bits(one[0].get_weights(), five[0].get_weights())
@@ -918,17 +925,18 @@ class KerasTest(_SimulationTestCase):
     self.assertGreaterEqual(np.min(model.get_weights()[0]), 0)
     self.assert_trained(model)
 
-  def test_lazily_built_model(self):
+  @parameterized.parameters(False, True)
+  def test_lazily_built_model(self, jit_compile):
     def lazy():
       keras.utils.set_random_seed(0)
       return keras.Sequential(
         [keras.layers.Dense(5, activation="tanh"), keras.layers.Dense(1)]
       )
 
-    model, _ = _fit(_lc_asgd(), model=lazy())
+    model, _ = _fit(_lc_asgd(), model=lazy(), jit_compile=jit_compile)
     expected = lazy()
     expected.build((None, 4))
-    expected, _ = _fit(_lc_asgd(), model=expected)
+    expected, _ = _fit(_lc_asgd(), model=expected, jit_compile=jit_compile)
     self.assert_same_bits(model.get_weights(), expected.get_weights())
     self.assert_trained(model)
 

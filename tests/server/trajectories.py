@@ -223,13 +223,14 @@ class Window:
   def after(self, promise: float, loss: float, change: float) -> float:
     """Takes in abs(g.d), l and Delta of a push; returns T."""
     m = NUM_WORKERS
-    # A small number of workers is taken for 16, but for what M is compared to.
-    step = max(2 / 16, 1 / (self.pushes + 1))
+    # Fewer than 16 workers are taken for 16, except where T is bounded.
+    paced = max(m, 16)
+    step = max(2 / paced, 1 / (self.pushes + 1))
     self.promise += step * (promise - self.promise)
     self.loss += step * (loss - self.loss)
-    self.change += 1 / 16 * (change - self.change)
+    self.change += 1 / paced * (change - self.change)
     scale = self.loss + 1e-3
-    if len(self.first) < 16:
+    if len(self.first) < paced:
       self.first.append(loss)
     gone = max(1 - scale / (np.mean(self.first) + 1e-3), 0)
     share = max(4 * np.sqrt(max(-self.change, 0) / scale), 3 * gone**2)
@@ -238,7 +239,7 @@ class Window:
     if room < 0 and self.pushes > m:
       self.gave_way = True
     self.pushes += 1
-    rate = (0.25 if self.gave_way else 1) / 64 if room > 0 else 2 / 16
+    rate = (0.25 if self.gave_way else 1) / 64 if room > 0 else 2 / paced
     self.log_size += np.log(2) * rate * room
     self.log_size = np.clip(self.log_size, 0, np.log(m))
     return np.exp(self.log_size)
