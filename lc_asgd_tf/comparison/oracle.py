@@ -1,6 +1,7 @@
 """A model that looks up what the loss predictor has to guess."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from lc_asgd_tf.predictors import forecast as forecast_lib
@@ -25,6 +26,12 @@ class OracleModel(keras.Model):
     super().__init__(model.inputs, model.outputs[0], name=model.name)
     self.decides = decides
     self._sums = tf.Variable(tf.zeros([4], tf.float64), trainable=False)
+    # The predictor's latest line, and the one put in its place, which stays
+    # until the predictor draws another.
+    self._predicted, self._replacement = (
+      tf.Variable(tf.fill([4], tf.cast(np.nan, tf.float64)), trainable=False)
+      for _ in range(2)
+    )
 
   def compute_loss(
     self, x=None, y=None, y_pred=None, sample_weight=None, training=True
@@ -52,9 +59,11 @@ class OracleModel(keras.Model):
     pulled = tf.gather(
       tf.convert_to_tensor(ledger.pulled.value), simulation.workers.turn.value
     )
-    forecast = forecast_lib.Forecast(
-      *tf.unstack(tf.convert_to_tensor(ledger.loss_forecast.value))
-    )
+    line = tf.convert_to_tensor(ledger.loss_forecast.value)
+    replaced = tf.reduce_all(line == self._replacement)
+    line = tf.where(replaced, self._predicted, line)
+    self._predicted.assign(line)
+    forecast = forecast_lib.Forecast(*tf.unstack(line))
     true = tf.cast(loss_at_server - loss, tf.float64)
     predicted = tf.cast(
       forecast_lib.predicted_change(forecast, pulled, now, now), tf.float64
@@ -71,15 +80,17 @@ class OracleModel(keras.Model):
       drawn = tf.cast(now, tf.float64)
       origin = tf.cast(pulled, tf.float64)
       slope = tf.math.divide_no_nan(end - start, drawn - origin)
-      line = tf.stack([start, slope, origin, drawn])
+      true_line = tf.stack([start, slope, origin, drawn])
       # Strange losses must poison nothing, here as in any predictor.
-      ledger.loss_forecast.assign(
-        tf.where(tf.math.is_finite(true), line, tf.stack(forecast))
-      )
+      shown = tf.where(tf.math.is_finite(true), true_line, line)
+      self._replacement.assign(shown)
+      ledger.loss_forecast.assign(shown)
 
   def reset(self) -> None:
     """Forgets all comparisons."""
     self._sums.assign(tf.zeros_like(self._sums))
+    for line in (self._predicted, self._replacement):
+      line.assign(tf.fill([4], tf.cast(np.nan, tf.float64)))
 
   def change_errors(self) -> dict[str, float | None]:
     """Returns mean absolute errors of the predicted change of the loss.

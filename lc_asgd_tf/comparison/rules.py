@@ -102,12 +102,14 @@ def expand(names: Sequence[str]) -> list[str]:
     UserError: if there is no such rule.
   """
   groups = {"all": list(RULES), "controls": list(CONTROLS)}
+  # A comparison adds the sequential run by itself.
+  comparable = RULES | CONTROLS | _USERS
   expanded = []
   for name in names:
-    if name not in groups and name not in known():
+    if name not in groups and name not in comparable:
       raise errors.UserError(
         f"there is no rule {name!r}: use all, controls, or some of "
-        f"{', '.join(known())}."
+        f"{', '.join(comparable)}."
       )
     expanded += groups.get(name, [name])
   return list(dict.fromkeys(expanded))

@@ -89,10 +89,10 @@ def by_setting(records: Iterable[Record]) -> dict[Setting, list[Record]]:
   """Returns the runs of each setting, in a fixed order.
 
   A run that is there twice counts once, as it was last. A sequential run knows
-  neither delays nor late statistics of batches: it also stands in the settings
-  that differ from its own in `delays` and `batch_norm` alone, where these have
-  no run with the same learning rate and seed. A setting of nothing but such
-  runs is left out.
+  neither delays nor whose statistics of batches count: it also stands in the
+  settings that differ from its own in `delays` alone, or in `async` and `plain`
+  as well, where these have no run with the same learning rate and seed. A
+  setting of nothing but such runs is left out.
   """
   settings: dict[Setting, dict[tuple, Record]] = {}
   sequential: dict[Setting, dict[tuple, Record]] = {}
@@ -126,7 +126,9 @@ def _run_of(record: Record) -> tuple:
 
 
 def _without_delays(setting: Setting) -> Setting:
-  return setting._replace(delays="", batch_norm="")
+  # Statistics that are measured anew are others with one worker, too.
+  batch_norm = setting.batch_norm if setting.batch_norm == "precise" else ""
+  return setting._replace(delays="", batch_norm=batch_norm)
 
 
 def _order(item: tuple[Setting, object]) -> tuple:

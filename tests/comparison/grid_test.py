@@ -76,6 +76,11 @@ class RulesTest(parameterized.TestCase):
     with self.assertRaisesRegex(errors.UserError, "no rule 'lcasgd'.*lc_asgd"):
       comparison.expand_rules(["lcasgd"])
 
+  def test_the_sequential_run_is_no_rule_to_ask_for(self):
+    """It would be one of many workers, and be taken for the baseline."""
+    with self.assertRaisesRegex(errors.UserError, "no rule 'sequential'"):
+      comparison.expand_rules(["sequential"])
+
   def test_rules_of_the_users_own(self):
     rule = comparison.Rule(lambda momentum: compensation.Uncompensated())
     with self.assertRaisesRegex(ValueError, "already"):

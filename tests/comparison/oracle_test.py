@@ -185,6 +185,19 @@ class OracleModelTest(parameterized.TestCase):
       self.assertAlmostEqual(errors[name], expected, delta=1e-6)
     self.assertGreater(errors["change_mae_persistence"], 1e-3)
 
+  def test_judges_the_predictor_and_not_itself(self):
+    """The predictor of 16 workers draws a line with every fourth push."""
+    guessing, knowing = (
+      _fit(
+        oracle.OracleModel(_network(), decides=decides),
+        _optimizer(num_workers=16),
+      )
+      for decides in (False, True)
+    )
+    # The rule makes nothing of what it sees: both have trained alike.
+    self.assertIsNotNone(guessing.change_errors()["change_mae"])
+    self.assertEqual(guessing.change_errors(), knowing.change_errors())
+
   def test_knows_no_errors_where_nothing_is_predicted(self):
     model = oracle.OracleModel(_network(), decides=False)
     _fit(model, _optimizer(compensation.Uncompensated()))

@@ -73,6 +73,20 @@ class BySettingTest(parameterized.TestCase):
       for record in records:
         self.assertEqual(settings.setting_of(record), setting)
 
+  @parameterized.parameters(("async", "precise"), ("precise", "plain"))
+  def test_precise_statistics_are_others_with_one_worker_too(self, one, other):
+    grouped = settings.by_setting(
+      [
+        runs.sequential(0.125, batch_norm=one),
+        runs.run(test_error=0.25, batch_norm=one),
+        runs.run(test_error=0.5, batch_norm=other),
+      ]
+    )
+    errors = {
+      s.batch_norm: [r["test_error"] for r in rs] for s, rs in grouped.items()
+    }
+    self.assertEqual(errors, {one: [0.125, 0.25], other: [0.5]})
+
   def test_a_sequential_run_of_its_own_counts_before_others(self):
     grouped = settings.by_setting(
       [
