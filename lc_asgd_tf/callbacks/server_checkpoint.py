@@ -62,7 +62,8 @@ class ServerCheckpoint(keras.callbacks.Callback):
     """Saves; the checkpoint's number is that of the epochs seen."""
     del logs
     checkpoint = self._trainer.checkpoint
-    if self._manager is None:
+    # Whoever compiles the model anew has another server.
+    if self._manager is None or self._manager.checkpoint is not checkpoint:
       self._manager = tf.train.CheckpointManager(
         checkpoint, self._directory, self._max_to_keep
       )

@@ -33,11 +33,12 @@ class Arrival(NamedTuple):
 class Compensation:
   """Turns a late gradient g into the u that the inner optimizer receives.
 
-  A rule is three pure functions of tensors, so that a server can spread the
+  A rule is a few pure functions of tensors, so that a server can spread the
   variables over several devices: `measure` reads each variable once and
   returns a few sums, the sums are added up over all variables, `coefficients`
-  makes scalars of them, and `compensate` computes u for one variable. Rules
-  hold configuration and no state.
+  makes scalars of them, `compensate` computes u for one variable, and
+  `rate_factor` says at what part of its learning rate the inner optimizer
+  takes it. Rules hold configuration and no state.
 
   Attributes:
     elementwise: whether every element of u depends on the sums and on the same
@@ -124,6 +125,15 @@ class Compensation:
   ) -> tf.Tensor:
     """Returns u for one variable, same shape and dtype as `gradient`."""
     raise NotImplementedError
+
+  def rate_factor(self, coefficients: Sequence[tf.Tensor]) -> tf.Tensor | None:
+    """Returns what the learning rate is multiplied by for this push, shape=().
+
+    None for 1. Unlike a factor of u, it means the same to every inner
+    optimizer.
+    """
+    del coefficients
+    return None
 
   def get_config(self) -> dict[str, object]:
     """Returns the constructor's arguments."""

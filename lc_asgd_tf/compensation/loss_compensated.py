@@ -181,9 +181,9 @@ class LossCompensated(compensation.Compensation):
   r = clip(Delta / g.d, 0, 1): at r = 1 nothing changes, at r = 1/2 the part of
   g along d is removed, at r = 0 it is reflected. Where little was promised, r
   is drawn towards 1 (see `trusted_ratio`). A norm cap and a brake follow (see
-  `coefficients`), and a window scales what remains, so that all the updates on
-  their way together promise no more than the loss can give (see `window`). A
-  push whose gradient is not finite counts as zero.
+  `coefficients`), and a window scales the learning rate, so that all the
+  updates on their way together promise no more than the loss can give (see
+  `window`). A push whose gradient is not finite counts as zero.
 
   Source: reconstruction, from the abstract of Li, He, Ren, Mao, "Developing a
   Loss Prediction-based Asynchronous Stochastic Gradient Descent Algorithm for
@@ -273,7 +273,7 @@ class LossCompensated(compensation.Compensation):
     return trusted_ratio(ratio, sums.gd, arrival.typical_loss)
 
   def coefficients(self, sums, arrival):
-    """Returns (a, b) of u = a g + b D d."""
+    """Returns (a, b) of u = a g + b D d and, if there is a window, T / M."""
     sums = Sums(*tf.unstack(sums))
     a, b = coefficients(
       sums,
@@ -285,13 +285,9 @@ class LossCompensated(compensation.Compensation):
     )
     if not self.window:
       return a, b
-    scale = window_lib.gain(
-      window_lib.read(arrival.signals),
-      sums.gd,
-      arrival.loss,
-      arrival.num_workers,
-    )
-    return scale * a, scale * b
+    bound = window_lib.bound(sums.gd, arrival.loss)
+    window = window_lib.read(arrival.signals)
+    return bound * a, bound * b, window_lib.share(window, arrival.num_workers)
 
   def accepts(self, sums):
     """Returns whether g and what it promised are finite."""
@@ -300,10 +296,14 @@ class LossCompensated(compensation.Compensation):
 
   def compensate(self, gradient, displacement, second_moment, coefficients):
     """Returns u for one variable."""
-    a, b = (tf.cast(c, gradient.dtype) for c in coefficients)
+    a, b = (tf.cast(c, gradient.dtype) for c in coefficients[:2])
     bent = self.bend(gradient, displacement, second_moment)
     # Where D d overflows, nothing is to be compensated, and b is 0.
     return a * gradient + tf.math.multiply_no_nan(bent, b)
+
+  def rate_factor(self, coefficients):
+    """Returns T / M, if there is a window."""
+    return coefficients[2] if self.window else None
 
   def get_config(self):
     """Returns the constructor's arguments."""

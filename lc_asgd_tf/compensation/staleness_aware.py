@@ -5,21 +5,18 @@ import tensorflow as tf
 from lc_asgd_tf.compensation import compensation
 
 
-def staleness_aware_update(
-  gradient: tf.Tensor, staleness: tf.Tensor
-) -> tf.Tensor:
-  """Returns u = g / max(tau, 1).
+def staleness_aware_factor(staleness: tf.Tensor) -> tf.Tensor:
+  """Returns 1 / max(tau, 1), what the learning rate is multiplied by.
 
   Args:
-    gradient: g, any shape.
     staleness: tau, shape=(), in updates.
   """
-  return gradient / tf.cast(tf.maximum(staleness, 1), gradient.dtype)
+  return 1.0 / tf.maximum(staleness, 1.0)
 
 
 @compensation.serializable
 class StalenessAware(compensation.Compensation):
-  """u <- g / max(tau, 1).
+  """u <- g;  lr <- lr / max(tau, 1), for this update.
 
   Source: Zhang, Gupta, Lian, Liu, "Staleness-aware Async-SGD for Distributed
   Deep Learning", arXiv 1511.05950, equation 6, with their n-softsync's n = M.
@@ -28,11 +25,15 @@ class StalenessAware(compensation.Compensation):
   elementwise = True
 
   def coefficients(self, sums, arrival):
-    """Returns (tau,)."""
+    """Returns (1 / max(tau, 1),)."""
     del sums
-    return (arrival.staleness,)
+    return (staleness_aware_factor(arrival.staleness),)
 
   def compensate(self, gradient, displacement, second_moment, coefficients):
-    """Returns g / max(tau, 1)."""
-    del displacement, second_moment
-    return staleness_aware_update(gradient, *coefficients)
+    """Returns g itself."""
+    del displacement, second_moment, coefficients
+    return gradient
+
+  def rate_factor(self, coefficients):
+    """Returns 1 / max(tau, 1)."""
+    return coefficients[0]

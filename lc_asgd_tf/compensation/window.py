@@ -4,9 +4,11 @@ M workers have about M updates on their way to the server at any time, all of
 which were computed at old weights. Where a learning rate is right for one
 worker, M such updates can be too much: gradient descent with delay tau is
 stable only up to a learning rate of about pi / (2 tau + 1) / curvature. The
-window T scales every update by T / M, and T is controlled as TCP controls its
-congestion window: it starts at 1, doubles every M pushes at first, or every 64
-if there are fewer workers, and gives way when it must.
+window T scales the learning rate by T / M, and T is controlled as TCP controls
+its congestion window: it starts at 1, doubles every M pushes at first, or every
+64 if there are fewer workers, and gives way when it must. The learning rate
+rather than the gradient, since Adam and its like divide by the size of recent
+gradients and would undo it.
 
 What it must give way to is known before the loss rises. The displacement
 d = w - w_m promised to change the loss by g.d, and no displacement can take
@@ -165,24 +167,28 @@ def window_update(
   )
 
 
-def gain(
-  window: Window, gd: tf.Tensor, loss: tf.Tensor, num_workers: int
-) -> tf.Tensor:
-  """Returns T / M min(1, l / |g.d|), in (0, 1], shape=().
-
-  The second factor is this push's own: its linear model of the loss says
-  l + g.d at the server's weights, and a loss is not negative. Where it is, the
-  factor is 1, and the window, to which it counts as zero, stays small.
+def share(window: Window, num_workers: int) -> tf.Tensor:
+  """Returns T / M, in (0, 1], shape=().
 
   Args:
     window: after the push.
-    gd: g.d of this push, shape=().
-    loss: l of this push, shape=().
     num_workers: M.
   """
-  share = tf.exp(window.log_size) / num_workers
+  return tf.exp(window.log_size) / num_workers
+
+
+def bound(gd: tf.Tensor, loss: tf.Tensor) -> tf.Tensor:
+  """Returns min(1, l / |g.d|), shape=().
+
+  A push's own linear model of the loss says l + g.d at the server's weights,
+  and a loss is not negative. Where it is, the bound is 1, and the window, to
+  which it counts as zero, stays small.
+
+  Args:
+    gd: g.d of this push, shape=().
+    loss: l of this push, shape=().
+  """
   bound = (loss + _LOSS_FLOOR) / (tf.abs(gd) + _TINY)
   # Nor does a loss below zero, of which nobody knows how far it can fall.
   known = tf.math.is_finite(loss) & (loss >= 0.0)
-  bound = tf.where(known, bound, 1.0)
-  return share * tf.minimum(1.0, bound)
+  return tf.minimum(1.0, tf.where(known, bound, 1.0))

@@ -46,7 +46,8 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
       applies late gradients as they are (ASGD).
     loss_predictor: "lstm", "holt" or an `lc_asgd_tf.predictors.LossPredictor`;
       read by rules that use the predicted loss.
-    num_workers: M, of the simulation; a cluster has as many as it has.
+    num_workers: M, of the simulation; on a cluster, which has as many as it
+      has, leave it at 1.
     delays: how long simulated workers take, an `lc_asgd_tf.delays.Delays`; None
       for `Homogeneous(seed=seed)`.
     seed: of the delays, if these are None.
@@ -157,14 +158,25 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
       num_workers: M, whose gradients a synchronous rule averages.
     """
     inner = self.inner_optimizer
-    clone = type(inner).from_config(inner.get_config())
+    config = inner.get_config()
+    if not isinstance(inner._learning_rate, keras.Variable):
+      # A schedule or a callable as it is: not every one can be serialized.
+      config["learning_rate"] = inner._learning_rate
+    clone = type(inner).from_config(config)
     clone.loss_scale_factor = None
     clone.gradient_accumulation_steps = self.accumulation_steps(num_workers)
     # Keras keeps these out of the configuration.
-    pattern = "_exclude_from_weight_decay_pattern"
-    if getattr(inner, pattern, None):
-      setattr(clone, pattern, getattr(inner, pattern))
+    for name in (
+      "_exclude_from_weight_decay",
+      "_exclude_from_weight_decay_pattern",
+    ):
+      if hasattr(inner, name):
+        setattr(clone, name, getattr(inner, name))
     return clone
+
+  def exclude_from_weight_decay(self, var_list=None, var_names=None) -> None:
+    """Exempts variables from the inner optimizer's weight decay."""
+    self.inner_optimizer.exclude_from_weight_decay(var_list, var_names)
 
   @property
   def variables(self) -> list[keras.Variable]:

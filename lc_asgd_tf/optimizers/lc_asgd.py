@@ -16,7 +16,8 @@ class LCASGD(rule_optimizer.RuleOptimizer):
       u     <- g + 2 (1 - r) max(-g.d, 0) / (d' D d) D d
       u     <- u min(1, norm(g) / norm(u))
       u     <- u / (1 + brake max(Delta, 0) / l)
-      u     <- u T / M min(1, l / abs(g.d))
+      u     <- u min(1, l / abs(g.d))
+      lr    <- lr T / M
 
   with D = diag(MS), MS a moving average of g*g, and a window T in [1, M] that
   grows while the updates on their way promise no more than the loss can give.

@@ -10,7 +10,7 @@ from lc_asgd_tf.optimizers import rule_optimizer
 class StalenessAwareSGD(rule_optimizer.RuleOptimizer):
   """Asynchronous SGD whose gradients count less, the later they are.
 
-      u <- g / max(tau, 1)
+      lr <- lr / max(tau, 1), for this update
 
   Source: Zhang, Gupta, Lian, Liu, arXiv 1511.05950.
 

@@ -1,8 +1,10 @@
 """`fit` for asynchronous workers."""
 
 import collections
+import contextlib
 import inspect
 import math
+import operator
 import time
 from collections.abc import Callable, Sequence
 
@@ -98,6 +100,8 @@ class AsyncTrainer:
     self._remote = None
     # Steps that one worker does in a second; None before the first epoch.
     self._speed = None
+    # How many dispatches there have been.
+    self._dispatched = 0
 
   def fit(
     self,
@@ -126,7 +130,7 @@ class AsyncTrainer:
 
     Args:
       x: a function that returns a batched `tf.data.Dataset` of (x, y) or (x,
-        y, sample_weight). It runs on every worker. It may take one argument,
+        y, sample_weight). It runs on every worker. It may require an argument,
         a `tf.distribute.InputContext`, whose `input_pipeline_id` is the
         worker's index, an int64 tensor: shuffle by it, so that every worker
         sees its own order. The data set is repeated.
@@ -134,7 +138,8 @@ class AsyncTrainer:
       steps_per_epoch: pushes of all workers together per epoch; None for the
         number of batches in one data set.
       verbose: as in Keras.
-      callbacks: as in Keras. Those for batches are called per dispatch.
+      callbacks: as in Keras. Those for batches are called per dispatch; when
+        `stop_training` is set, workers still end the one they are at.
       validation_data: as in Keras; evaluated on the coordinator.
       initial_epoch: as in Keras.
       validation_steps: as in Keras.
@@ -160,8 +165,8 @@ class AsyncTrainer:
       raise ValueError(
         f"steps_per_epoch must be at least 1, got {steps_per_epoch}."
       )
+    self._end_interrupted()
     self._build(element_spec)
-    self._remote.load_weights_from_model()
     iterator = iter(self._coordinator.create_per_worker_dataset(dataset_fn))
     if not isinstance(callbacks, keras.callbacks.CallbackList):
       callbacks = keras.callbacks.CallbackList(
@@ -176,6 +181,9 @@ class AsyncTrainer:
     model = self.model
     model.stop_training = False
     callbacks.on_train_begin()
+    # As in Keras, where `BackupAndRestore` sets it, and weights and slots.
+    initial_epoch = model._initial_epoch or initial_epoch
+    self._remote.load_from_model()
     logs = {}
     with learning.Learning(self._remote):
       for epoch in range(initial_epoch, epochs):
@@ -205,7 +213,7 @@ class AsyncTrainer:
     Raises:
       RuntimeError: before `build` or the first `fit`.
     """
-    return self._built_remote().image.checkpoint()
+    return self._built_remote().checkpoint()
 
   def build(self, x: Callable[..., tf.data.Dataset]) -> None:
     """Puts the model on the ps tasks, as the first `fit` would.
@@ -227,14 +235,13 @@ class AsyncTrainer:
       tf.errors.NotFoundError: if there is none.
     """
     try:
-      self._built_remote().image.restore(path)
+      self._built_remote().restore(path)
     except ValueError as error:
       raise errors.UserError(
         f"The checkpoint {path} does not fit this model, optimizer and number "
         "of workers and ps tasks, or another version of lc_asgd_tf wrote it; "
         "start without it, or with the same ones."
       ) from error
-    self._remote.copy_to_model()
 
   def save(self, prefix: str) -> str:
     """Writes a checkpoint of the server; returns its path, for `restore`."""
@@ -261,7 +268,11 @@ class AsyncTrainer:
   def _build(self, element_spec) -> None:
     """Creates the server, unless it is there for this compilation."""
     model = self.model
-    if self._remote is not None and self._built_for is model.optimizer:
+    # Keras makes new ones of the latter two whenever it compiles.
+    compiled = model.optimizer, model._compile_loss, model._compile_metrics
+    if self._remote is not None and all(
+      map(operator.is_, compiled, self._built_for)
+    ):
       return
     model._symbolic_build(data_batch=element_spec)
     model.reset_metrics()
@@ -274,8 +285,16 @@ class AsyncTrainer:
     self._step = worker_step.WorkerStep(model, self._remote)
     self._step_function = tf.function(self._step.__call__, autograph=False)
     self._metrics = worker_metrics.WorkerMetrics(model, self._step)
-    self._built_for = model.optimizer
+    self._built_for = compiled
     self._learning_rate = None
+
+  def _end_interrupted(self) -> None:
+    """Waits until nothing of an interrupted `fit` is being pushed any more."""
+    if self._remote is not None:
+      self._remote.cancel(self._dispatched)
+      # Whoever was interrupted knows by what.
+      with contextlib.suppress(Exception):
+        self._coordinator.join()
 
   def _train_epoch(self, iterator, steps, callbacks) -> None:
     """Schedules the steps of one epoch and waits for all of them."""
@@ -296,17 +315,22 @@ class AsyncTrainer:
     logs, logs_at = {}, 0.0
     first_result = None
     while remaining or waiting:
+      if self.model.stop_training:
+        self._remote.cancel(self._dispatched)
+        for result in waiting:
+          self._metrics.add(result.fetch())
+        break
       self._update_learning_rate()
-      while remaining and not self.model.stop_training and len(waiting) < limit:
+      while remaining and len(waiting) < limit:
         now = 1 if synchronous else self._dispatch_size(remaining)
         remaining -= now
+        number = tf.constant(self._dispatched, tf.int64)
+        self._dispatched += 1
         waiting.append(
           self._coordinator.schedule(
-            self._step_function, args=(tf.constant(now), iterator)
+            self._step_function, args=(number, tf.constant(now), iterator)
           )
         )
-      if not waiting:
-        break
       callbacks.on_train_batch_begin(self._metrics.steps)
       # Of a round all at once; otherwise each as it comes.
       for _ in range(len(waiting) if synchronous else 1):
@@ -317,6 +341,8 @@ class AsyncTrainer:
         logs, logs_at = self._metrics.logs(), time.monotonic()
       callbacks.on_train_batch_end(self._metrics.steps - 1, logs)
     self._coordinator.join()
+    # Callbacks may have set it since the last dispatch.
+    self._update_learning_rate()
     if first_result and self._metrics.steps > first_result[0]:
       steps = self._metrics.steps - first_result[0]
       seconds = time.monotonic() - first_result[1]
@@ -392,6 +418,12 @@ def _check_model(model: keras.Model) -> None:
       f"{type(model.optimizer).__name__}: wrap it as "
       "AsyncOptimizer(optimizer, compensation)."
     )
+  if model.optimizer.num_workers > 1:
+    raise errors.UserError(
+      f"The optimizer simulates num_workers={model.optimizer.num_workers}, "
+      "which is for keras.Model.fit; a cluster has workers of its own: leave "
+      "num_workers out."
+    )
   if type(model).train_step is not keras.Model.train_step:
     raise errors.UserError(
       f"{type(model).__name__} overrides train_step, which cannot run at a "
@@ -402,12 +434,15 @@ def _check_model(model: keras.Model) -> None:
 def _check_devices(model: keras.Model) -> None:
   """Refuses a model whose variables lie on devices of the past."""
   known = {device.name for device in tf.config.list_logical_devices()}
-  for variable in model.variables:
-    if variable.value.device not in known:
+  for owner, variables in (
+    ("model", model.variables),
+    ("optimizer", model.optimizer.inner_optimizer.variables),
+  ):
+    if any(variable.value.device not in known for variable in variables):
       raise errors.UserError(
-        "The model was created before the ParameterServerStrategy, which has "
-        "since renamed the device that its variables lie on: create the "
-        "strategy first, then the model."
+        f"The {owner} was created before the ParameterServerStrategy, which "
+        "has since renamed the device that its variables lie on: create the "
+        "strategy first, then model and optimizer."
       )
 
 
@@ -418,7 +453,12 @@ def _inspect_data(dataset_fn, num_workers):
       "x must be a function that returns a tf.data.Dataset, which every worker "
       f"calls, got {type(dataset_fn).__name__}."
     )
-  takes_context = bool(inspect.signature(dataset_fn).parameters)
+  takes_context = any(
+    parameter.default is parameter.empty
+    and parameter.kind
+    in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    for parameter in inspect.signature(dataset_fn).parameters.values()
+  )
 
   def make(worker):
     if not takes_context:

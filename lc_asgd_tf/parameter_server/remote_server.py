@@ -111,6 +111,13 @@ class RemoteServer:
         for i, variable in enumerate(self.tables)
       ],
     )
+    # How many of the server's pushes make one of the model's optimizer's.
+    local = optimizer.accumulation_steps(1) or 1
+    hosted = optimizer.accumulation_steps(num_workers) or 1
+    self._pushes_per_local = hosted // local
+    with tf.device(devices[0]):
+      # Dispatches with smaller numbers, if they have not begun, do nothing.
+      self._first_valid = tf.Variable(0, dtype=tf.int64, trainable=False)
     self._snapshots = None
     if optimizer.compensation.uses_displacement:
       self._snapshots = [
@@ -250,8 +257,24 @@ class RemoteServer:
     for part in (*self._server.shards, *self._server.tables):
       part.optimizer.learning_rate = learning_rate
 
-  def load_weights_from_model(self) -> None:
-    """Makes the model's weights and buffers the server's."""
+  def is_valid(self, dispatch: tf.Tensor) -> tf.Tensor:
+    """Returns whether a dispatch is still to be done, shape=(), bool.
+
+    Args:
+      dispatch: its number, shape=(), int64.
+    """
+    with tf.device(self._server.devices[0]):
+      return self._first_valid <= dispatch
+
+  def cancel(self, dispatch: int) -> None:
+    """Has all dispatches below this number do nothing, if not begun yet."""
+    self._first_valid.assign(dispatch)
+
+  def load_from_model(self) -> None:
+    """Makes the model's weights, buffers and slots the server's.
+
+    An optimizer that is not built has no slots, and leaves the server's alone.
+    """
     for part, indices in zip(self._server.shards, self.placement, strict=True):
       part.assign([self.variables[i].value for i in indices])
     for table, variable in zip(self._server.tables, self.tables, strict=True):
@@ -259,6 +282,16 @@ class RemoteServer:
     self._server.buffers.assign(
       [variable.value for variable in self._model.non_trainable_variables]
     )
+    inner = self._optimizer.inner_optimizer
+    if not inner.built:
+      return
+    slots = {}
+    for name, variable in self._local_slots():
+      slots[name] = tf.convert_to_tensor(variable.value)
+      if variable is inner._iterations:
+        slots[name] *= self._pushes_per_local
+    for part in (*self._server.shards, *self._server.tables):
+      part.assign_slots(slots)
 
   def copy_to_model(self) -> None:
     """Makes the server's weights, buffers and slots the model's."""
@@ -278,21 +311,39 @@ class RemoteServer:
     for table, variable in zip(self._server.tables, self.tables, strict=True):
       variable.assign(values[id(table.weights)])
       slots = table.slots(values) | slots
-    for key, variable in clones.keyed(
-      self._optimizer.inner_optimizer.variables,
-      map(clones.slot_prefix, self._model.trainable_variables),
-    ):
-      variable.assign(slots[key])
+    for name, variable in self._local_slots():
+      value = slots[name]
+      if variable is self._optimizer.inner_optimizer._iterations:
+        value //= self._pushes_per_local
+      variable.assign(value)
     buffers = self._server.buffers.values(values)
     for local, value in zip(
       self._model.non_trainable_variables, buffers, strict=True
     ):
       local.assign(value)
 
-  @property
-  def image(self) -> server_image.ServerImage:
-    """The server's state, to be written to files and read from them."""
-    return self._image
+  def _local_slots(self):
+    """Yields the state of the model's inner optimizer, as in `Slots`."""
+    weights = self._model.trainable_variables
+    state = self._optimizer.inner_optimizer.variables
+    for (owner, name), variable in clones.keyed(state, weights):
+      yield (None if owner is None else id(weights[owner]), name), variable
+
+  def checkpoint(self) -> tf.train.Checkpoint:
+    """Returns a checkpoint of the server as it is now."""
+    return self._image.checkpoint()
+
+  def restore(self, path: str) -> None:
+    """Makes the state in a checkpoint the server's, and the model's.
+
+    Raises:
+      ValueError: if the checkpoint is of other variables; nothing is changed.
+      tf.errors.NotFoundError: if there is no checkpoint.
+    """
+    self._image.restore(path)
+    # What predictors had not learned by then, they have missed.
+    self._learned = tf.identity(self._server.ledger.version.value)
+    self.copy_to_model()
 
 
 def _sparse_tables(model: keras.Model) -> list[keras.Variable]:

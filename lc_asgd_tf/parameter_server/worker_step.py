@@ -41,10 +41,14 @@ class WorkerStep:
       compute = tf.function(compute, jit_compile=True, autograph=False)
     self._compute_compiled = compute
 
-  def __call__(self, steps: tf.Tensor, iterator) -> tf.Tensor:
+  def __call__(
+    self, dispatch: tf.Tensor, steps: tf.Tensor, iterator
+  ) -> tf.Tensor:
     """Does some steps on the worker on which it runs.
 
     Args:
+      dispatch: its number, shape=(), int64; it does nothing if it has been
+        cancelled in the meantime.
       steps: how many, shape=(), int32.
       iterator: over the worker's own data set.
 
@@ -53,6 +57,7 @@ class WorkerStep:
     """
     index = tf.distribute.coordinator.experimental_get_current_worker_index()
     worker = tf.cast(index, tf.int64)
+    steps = tf.where(self._remote.is_valid(dispatch), steps, 0)
 
     def step(i, replies, metrics, counts, communication_seconds):
       weights, version, buffers = self._remote.open_replies(replies)

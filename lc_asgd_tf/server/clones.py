@@ -1,5 +1,6 @@
 """Copies of a model's variables, which lie where the server lies."""
 
+import collections
 from collections.abc import Iterable, Sequence
 
 import keras
@@ -9,8 +10,7 @@ import tensorflow as tf
 def clone(variable: keras.Variable) -> keras.Variable:
   """Returns a variable of the same value on the current device.
 
-  It is named by the whole path, which is unique and which the names of the
-  inner optimizer's slots begin with, there as here.
+  It is named by the whole path, as the inner optimizer's slots are.
   """
   copy = keras.Variable(
     value(variable), dtype=variable.dtype, name=slot_prefix(variable)
@@ -32,24 +32,73 @@ def slot_prefix(variable: keras.Variable) -> str:
   return variable.path.replace("/", "_")
 
 
-def keyed(
-  state: Sequence[keras.Variable], prefixes: Iterable[str]
-) -> list[tuple[str, keras.Variable]]:
-  """Returns an optimizer's variables, each behind its key, there as here.
+Key = tuple[int | None, str]
+"""What of an optimizer's state a variable is.
 
-  The key is its name if it belongs to a weight. Of the others, iterations and
-  the like, Keras does not name all, but creates them in the same order.
+(i, name of the slot) if it belongs to weight i. Of the others, iterations and
+the like, Keras does not name all, but creates them in the same order, there as
+here: (None, which of them).
+"""
+
+Slots = dict[tuple[int | None, str], tf.Tensor]
+"""An optimizer's state, by the same two, with the weight's id in place of i."""
+
+
+def keyed(
+  state: Sequence[keras.Variable], weights: Sequence[keras.Variable]
+) -> list[tuple[Key, keras.Variable]]:
+  """Returns an optimizer's variables, each behind its key.
 
   Args:
     state: the optimizer's variables.
-    prefixes: what the names of the weights' slots begin with.
+    weights: what it was built on. Of weights that share a path, as they may in
+      a subclassed model, the first has the first slot of a name.
   """
-  prefixes = tuple(f"{prefix}_" for prefix in prefixes)
-  pairs, shared = [], 0
+  owners = collections.defaultdict(list)
+  for i, weight in enumerate(weights):
+    owners[f"{slot_prefix(weight)}_"].append(i)
+  seen = collections.Counter()
+  pairs = []
   for variable in state:
-    key = variable.name
-    if not key.startswith(prefixes):
-      key = f"shared/{shared}"
-      shared += 1
+    name = variable.name
+    prefix = max(filter(name.startswith, owners), key=len, default=None)
+    if prefix is None:
+      key = None, str(seen[None])
+      seen[None] += 1
+    else:
+      key = owners[prefix][seen[name]], name.removeprefix(prefix)
+      seen[name] += 1
     pairs.append((key, variable))
   return pairs
+
+
+def decays(
+  optimizer: keras.optimizers.Optimizer, variable: keras.Variable
+) -> bool:
+  """Returns whether the optimizer's weight decay is for this variable, too."""
+  # On TensorFlow, Keras looks for a pattern in the name of the tf.Variable,
+  # which is the path.
+  return optimizer._use_weight_decay(variable.value)
+
+
+def exempt_copies(
+  optimizer: keras.optimizers.Optimizer,
+  variables: Iterable[keras.Variable],
+  copies: Iterable[keras.Variable],
+) -> None:
+  """Has weight decay leave alone the copies of what it leaves alone.
+
+  Keras knows exempt variables by their identity and by their names, of which
+  copies have others.
+
+  Args:
+    optimizer: not built yet.
+    variables: those that the optimizer's exemptions are about.
+    copies: one per variable, on which the optimizer will be built.
+  """
+  exempt = [
+    copy
+    for variable, copy in zip(variables, copies, strict=True)
+    if not decays(optimizer, variable)
+  ]
+  optimizer.exclude_from_weight_decay(var_list=exempt)

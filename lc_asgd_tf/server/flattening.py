@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import keras
 
 from lc_asgd_tf.compensation import compensation as compensation_lib
+from lc_asgd_tf.server import clones
 
 # Whose updates are elementwise, with one state per element; by exact type,
 # since a subclass may do anything.
@@ -39,8 +40,8 @@ def is_possible(
 ) -> bool:
   """Returns whether these variables may be updated as one vector.
 
-  Not so with `clipnorm`, which takes the norm of each variable, with variables
-  exempt from weight decay, with constraints, and with other types than
+  Not so with `clipnorm`, which takes the norm of each variable, where some of
+  them are exempt from weight decay, with constraints, and with other types than
   float32.
 
   Args:
@@ -51,7 +52,7 @@ def is_possible(
   return (
     type(inner_optimizer) in _ELEMENTWISE
     and not inner_optimizer.clipnorm
-    and not getattr(inner_optimizer, "_exclude_from_weight_decay_pattern", None)
+    and len({clones.decays(inner_optimizer, v) for v in variables}) == 1
     and is_elementwise(compensation)
     and all(
       variable.dtype == "float32" and variable.constraint is None

@@ -72,6 +72,11 @@ class Ledger:
   Everything is created on the current device; `pull` and `arrive` must be
   atomic.
 
+  Args:
+    num_workers: M.
+    compensation: the rule.
+    accumulation: how many pushes the inner optimizer makes one update of.
+
   Attributes:
     version: t, shape=(), int64, the number of pushes so far.
     pulled: v_m, shape=(M,), int64, the version each worker pulled last.
@@ -87,12 +92,16 @@ class Ledger:
   """
 
   def __init__(
-    self, num_workers: int, compensation: compensation_lib.Compensation
+    self,
+    num_workers: int,
+    compensation: compensation_lib.Compensation,
+    accumulation: int = 1,
   ) -> None:
     self._compensation = compensation
     self._num_workers = num_workers
-    # How many pushes make one update of the weights.
+    # After how many pushes a worker that waits for the others goes on.
     self._round = num_workers if compensation.synchronous else 1
+    self._pushes_per_update = max(accumulation, self._round)
     # The same pace as Holt's level: about half the pushes of one round.
     self._average_step = min(0.2, 1.0 / (num_workers / 2 + 4))
 
@@ -150,7 +159,8 @@ class Ledger:
 
   def staleness(self, version: tf.Tensor, pulled: tf.Tensor) -> tf.Tensor:
     """Returns tau, in updates, of a push that meets `version`."""
-    return version // self._round - pulled // self._round
+    pushes = self._pushes_per_update
+    return version // pushes - pulled // pushes
 
   def arrive(
     self,
@@ -244,7 +254,8 @@ class Ledger:
     """Returns the version at which the loss is to be predicted."""
     if self._compensation.horizon == "observed":
       return version
-    foreseen = tf.cast(pulled, tf.float64) + tf.cast(expected, tf.float64)
+    ahead = self._pushes_per_update * tf.cast(expected, tf.float64)
+    foreseen = tf.cast(pulled, tf.float64) + ahead
     return tf.where(expected >= 0, foreseen, tf.cast(version, tf.float64))
 
   def _typical_loss(self, loss):

@@ -95,7 +95,11 @@ class Server:
           )
         )
     with tf.device(self.devices[0]):
-      self.ledger = ledger_lib.Ledger(num_workers, compensation)
+      self.ledger = ledger_lib.Ledger(
+        num_workers,
+        compensation,
+        inner_optimizers[0].gradient_accumulation_steps or 1,
+      )
       self.buffers = buffers_lib.Buffers(buffers, buffer_kinds)
       self.loss_predictor = loss_predictor
       self.step_predictor = step_predictor

@@ -8,7 +8,13 @@ import tensorflow as tf
 from lc_asgd_tf import errors
 from lc_asgd_tf.compensation import compensation as compensation_lib
 from lc_asgd_tf.compensation import dana, xla_ops
-from lc_asgd_tf.server import clones, flattening, packing, wire
+from lc_asgd_tf.server import (
+  clones,
+  flattening,
+  learning_rates,
+  packing,
+  wire,
+)
 
 # The name of weights that are one vector.
 _FLAT = "weights"
@@ -56,7 +62,7 @@ class Shard:
   ) -> None:
     self._compensation = compensation
     self._jit_compile = jit_compile
-    self._names = [clones.slot_prefix(variable) for variable in variables]
+    self._variables = list(variables)
     self.packing = packing.Packing(
       [tf.TensorSpec(v.shape, v.dtype) for v in variables]
     )
@@ -79,6 +85,10 @@ class Shard:
     else:
       self.weights = [clones.clone(variable) for variable in variables]
     self.optimizer = inner_optimizer
+    # Of one vector, all variables are exempt or none.
+    clones.exempt_copies(
+      inner_optimizer, variables[: len(self.weights)], self.weights
+    )
     self.optimizer.build(self.weights)
     self.second_moments = []
     if compensation.second_moment_decay is not None:
@@ -132,23 +142,36 @@ class Shard:
     """Returns one value per variable of one value per weight."""
     return self.packing.unpack(values[0]) if self._flat else list(values)
 
-  def slots(self, values: Mapping[int, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Returns the inner optimizer's state by the keys of `clones.keyed`.
+  def slots(self, values: Mapping[int, tf.Tensor]) -> clones.Slots:
+    """Returns the inner optimizer's state.
 
     Args:
       values: the value of every variable, by the variable's id.
     """
-    prefixes = [_FLAT] if self._flat else self._names
-    named = {}
-    for key, variable in clones.keyed(self.optimizer.variables, prefixes):
-      value = values[id(variable)]
-      if self._flat and key.startswith(_FLAT):
-        suffix = key.removeprefix(_FLAT)
-        for name, part in zip(self._names, self.split([value]), strict=True):
-          named[name + suffix] = part
-      else:
-        named[key] = value
-    return named
+    slots = {}
+    for key, variable in clones.keyed(self.optimizer.variables, self.weights):
+      parts = [values[id(variable)]]
+      if key[0] is not None:
+        parts = self.split(parts)
+      slots |= zip(self._names_of(key), parts, strict=True)
+    return slots
+
+  def assign_slots(self, slots: clones.Slots) -> None:
+    """Sets the inner optimizer's state, as far as it is known."""
+    for key, variable in clones.keyed(self.optimizer.variables, self.weights):
+      names = self._names_of(key)
+      if all(name in slots for name in names):
+        parts = [slots[name] for name in names]
+        is_packed = self._flat and key[0] is not None
+        variable.assign(self.packing.pack(parts) if is_packed else parts[0])
+
+  def _names_of(self, key):
+    """Returns what a variable of the inner optimizer's is in `Slots`."""
+    owner, name = key
+    if owner is None:
+      return [(None, name)]
+    owners = self._variables if self._flat else [self._variables[owner]]
+    return [(id(variable), name) for variable in owners]
 
   def pull(self) -> tf.Tensor:
     """Returns what a worker pulls, w or a look ahead from it, as it travels."""
@@ -234,13 +257,16 @@ class Shard:
       if accepted is not None:
         u = tf.where(accepted, u, tf.zeros_like(u))
       updates.append(u)
-    if not self._compensation.uses_step_size:
+    needs_step = self._compensation.uses_step_size
+    before = self.current() if needs_step else None
+    factor = self._compensation.rate_factor(coefficients)
+    with learning_rates.scaled(self.optimizer, factor):
       self.optimizer.apply(updates, self.weights)
-      return
-    before = self.current()
-    self.optimizer.apply(updates, self.weights)
-    step = self.current() - before
-    self.step_square.assign(tf.reduce_sum(step * step))
+    if needs_step:
+      step = self.current() - before
+      square = tf.reduce_sum(step * step)
+      # A push that only adds to an accumulated gradient is no step.
+      self.step_square.assign(tf.where(square > 0.0, square, self.step_square))
 
   def _accelerate(self, worker, gradient):
     """Returns v_m, updated with g, in place of g."""

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from lc_asgd_tf import errors
 from lc_asgd_tf.compensation import compensation as compensation_lib
-from lc_asgd_tf.server import clones, flattening, packing
+from lc_asgd_tf.server import clones, flattening, learning_rates, packing
 
 # Rows that are updated at once. Keras optimizers keep their slots in variables
 # of fixed shape, while every push has as many rows as it has.
@@ -50,6 +50,7 @@ class Table:
     pull_dtype: str = "float32",
   ) -> None:
     _check(variable, inner_optimizer, compensation)
+    self._variable = variable
     self._compensation = compensation
     self._pull_dtype = tf.as_dtype(pull_dtype)
     self._rows, self._width = variable.shape
@@ -60,6 +61,7 @@ class Table:
       tf.zeros([_CHUNK, self._width]), name=self.weights.name
     )
     self.optimizer = inner_optimizer
+    clones.exempt_copies(inner_optimizer, [variable], [chunk])
     self.optimizer.build([chunk])
     slots = [v for v in self.optimizer.variables if v.shape == chunk.shape]
     # Iterations, learning rate and the like.
@@ -94,17 +96,27 @@ class Table:
     """Sets the weights, shape=(rows, width)."""
     self.weights.assign(value)
 
-  def slots(self, values: Mapping[int, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Returns the inner optimizer's state by the keys of `clones.keyed`.
+  def slots(self, values: Mapping[int, tf.Tensor]) -> clones.Slots:
+    """Returns the inner optimizer's state.
 
     Args:
       values: the value of every variable, by the variable's id.
     """
-    state = [*self._slots, *self._scalars]
     return {
-      key: values[id(variable)]
-      for key, variable in clones.keyed(state, [self.weights.name])
+      name: values[id(variable)] for name, variable in self._named_state()
     }
+
+  def assign_slots(self, slots: clones.Slots) -> None:
+    """Sets the inner optimizer's state, as far as it is known."""
+    for name, variable in self._named_state():
+      if name in slots:
+        variable.assign(slots[name])
+
+  def _named_state(self):
+    """Yields the inner optimizer's variables, as they are in `Slots`."""
+    state = [*self._slots, *self._scalars]
+    for (owner, name), variable in clones.keyed(state, [self.weights]):
+      yield (None if owner is None else id(self._variable), name), variable
 
   def pull(self, ids: tf.Tensor) -> tf.Tensor:
     """Returns rows as they travel, shape=(k, width); see `pulled`.
@@ -185,6 +197,7 @@ class Table:
     stored = [self.weights, *self._slots]
     current = [self._chunks(_gather(variable, ids)) for variable in stored]
     before = [tf.convert_to_tensor(v.value) for v in self._scalars]
+    factor = self._compensation.rate_factor(coefficients)
 
     def update(rows):
       rows, state = rows[: len(parts)], rows[len(parts) :]
@@ -197,7 +210,8 @@ class Table:
         variable.assign(value)
       for variable, value in zip(self._chunk, state, strict=True):
         variable.assign(value)
-      self.optimizer.apply([u], self._chunk[:1])
+      with learning_rates.scaled(self.optimizer, factor):
+        self.optimizer.apply([u], self._chunk[:1])
       return [tf.convert_to_tensor(v.value) for v in self._chunk]
 
     chunk = tf.TensorSpec([_CHUNK, self._width], tf.float32)

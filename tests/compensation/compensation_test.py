@@ -187,17 +187,18 @@ class SecondMomentTest(parameterized.TestCase):
 
 class StalenessAwareTest(parameterized.TestCase):
   @parameterized.parameters((0, 6.0), (1, 6.0), (2, 3.0), (3, 2.0), (12, 0.5))
-  def test_divides_by_the_staleness(self, staleness, expected):
-    u = staleness_aware.staleness_aware_update(
-      tf.constant([6.0]), tf.constant(float(staleness))
-    )
-    np.testing.assert_array_equal(u, [expected])
-    u = _compensate(
-      _RULES["staleness_aware"],
-      *np.array([[6.0], [1.0], [1.0]], "float32"),
-      _arrival(staleness=staleness),
-    )
-    np.testing.assert_array_equal(u, [expected])
+  def test_divides_the_learning_rate_by_the_staleness(
+    self, staleness, expected
+  ):
+    rule = _RULES["staleness_aware"]
+    coefficients = rule.coefficients(None, _arrival(staleness=staleness))
+    for factor in (
+      staleness_aware.staleness_aware_factor(tf.constant(float(staleness))),
+      rule.rate_factor(coefficients),
+    ):
+      np.testing.assert_allclose(6.0 * factor, expected, rtol=1e-6)
+    u = rule.compensate(tf.constant([6.0]), None, None, coefficients)
+    np.testing.assert_array_equal(u, [6.0])
 
 
 class DelayCompensatedTest(parameterized.TestCase):

@@ -97,48 +97,48 @@ class WindowTest(parameterized.TestCase):
     np.testing.assert_allclose(state.first_loss, 1.5, rtol=1e-5)
 
   @parameterized.parameters(
-    # (T, g.d, l, gain of 8 workers).
-    (1.0, 0.0, 1.0, 0.125),
-    (4.0, -0.5, 1.0, 0.5),
-    (8.0, -1.998, 0.998, 0.5),
-    (8.0, 1.998, 0.998, 0.5),
-    (8.0, -0.5, 0.0, 0.002),
+    # (g.d, l, bound).
+    (0.0, 1.0, 1.0),
+    (-0.5, 1.0, 1.0),
+    (-1.998, 0.998, 0.5),
+    (1.998, 0.998, 0.5),
+    (-0.5, 0.0, 0.002),
   )
-  def test_gain(self, size, gd, loss, expected):
-    actual = window.gain(
-      _window(log_size=math.log(size)), tf.constant(gd), tf.constant(loss), 8
-    )
+  def test_bound(self, gd, loss, expected):
+    actual = window.bound(tf.constant(gd), tf.constant(loss))
     np.testing.assert_allclose(actual, expected, rtol=1e-2)
+
+  @parameterized.parameters((1.0, 0.125), (4.0, 0.5), (8.0, 1.0))
+  def test_share(self, size, expected):
+    actual = window.share(_window(log_size=math.log(size)), 8)
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
   @parameterized.parameters(math.nan, math.inf)
   def test_a_loss_that_is_not_finite_says_nothing(self, loss):
     after = _after(_window(**_SETTLED), loss=loss)
     self.assertEqual(float(after.loss), 1.0)
-    state = _window(log_size=math.log(4.0))
-    actual = window.gain(state, tf.constant(-9.0), tf.constant(loss), 8)
-    np.testing.assert_allclose(actual, 0.5, rtol=1e-6)
+    actual = window.bound(tf.constant(-9.0), tf.constant(loss))
+    self.assertEqual(float(actual), 1.0)
 
   def test_a_negative_loss_does_not_turn_updates_around(self):
     after = _after(_window(**_SETTLED), loss=-3.0)
     np.testing.assert_allclose(after.loss, 0.875, rtol=1e-6)
-    state = _window(log_size=math.log(4.0))
-    actual = window.gain(state, tf.constant(-9.0), tf.constant(-3.0), 8)
-    np.testing.assert_allclose(actual, 0.5, rtol=1e-6)
+    actual = window.bound(tf.constant(-9.0), tf.constant(-3.0))
+    self.assertEqual(float(actual), 1.0)
 
   def test_one_worker_has_no_window(self):
     state = _window()
     for _ in range(5):
       state = _after(state, gd=0.0, num_workers=1)
-    actual = window.gain(state, tf.constant(0.0), tf.constant(1.0), 1)
-    self.assertEqual(float(actual), 1.0)
+    self.assertEqual(float(window.share(state, 1)), 1.0)
 
-  def test_rule_scales_by_the_gain_of_this_very_push(self):
+  def test_rule_scales_by_the_window_and_bound_of_this_very_push(self):
     rule = compensation.LossCompensated(ratio=1.0, brake=0.0)
     g, d, moment = (tf.constant([v]) for v in (1.0, -0.5, 1.0))
     sums = rule.measure(g, d, moment)
     arrival = compensation.Arrival(
       staleness=tf.constant(3.0),
-      loss=tf.constant(2.0),
+      loss=tf.constant(0.249),
       predicted_change=tf.constant(0.0),
       typical_loss=tf.constant(2.0),
       num_workers=4,
@@ -147,9 +147,16 @@ class WindowTest(parameterized.TestCase):
     arrival = arrival._replace(signals=rule.observe(sums, arrival))
     state = window.read(arrival.signals)
     self.assertEqual(float(state.promise), 0.5)
-    u = rule.compensate(g, d, moment, rule.coefficients(sums, arrival))
-    # 0.2 x 2.001 allowed, 0.5 promised: smaller than 1, where it stays.
-    np.testing.assert_allclose(u, [0.25], rtol=1e-6)
+    coefficients = rule.coefficients(sums, arrival)
+    # A loss of 0.25 at most, with the floor, and 0.5 promised.
+    u = rule.compensate(g, d, moment, coefficients)
+    np.testing.assert_allclose(u, [0.5], rtol=1e-6)
+    # 0.2 x 0.25 allowed, 0.5 promised: smaller than 1, where it stays.
+    self.assertEqual(float(rule.rate_factor(coefficients)), 0.25)
+
+  def test_without_a_window_the_learning_rate_is_left_alone(self):
+    rule = compensation.LossCompensated(window=False)
+    self.assertIsNone(rule.rate_factor((tf.constant(1.0), tf.constant(0.0))))
 
   def test_signals_are_the_window(self):
     self.assertLen(

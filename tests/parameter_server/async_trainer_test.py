@@ -19,6 +19,7 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     "rules",
     "batch_normalization",
     "callbacks",
+    "interruptions",
     "checkpoints",
     "errors",
   )
@@ -56,6 +57,7 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     self.assertEqual(counts["staleness_sum"], counts["worker_staleness_sum"])
     rounds = 20 if rule == "ssgd" else 60
     self.assertEqual(counts["iterations"], [rounds, rounds])
+    self.assertEqual(counts["model_iterations"], rounds)
 
   def test_a_synchronous_round_is_one_update(self):
     counts = self.results["rules"]["ssgd"]
@@ -134,6 +136,27 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
       result["keys"],
     )
 
+  def test_a_learning_rate_set_at_the_end_of_an_epoch_stays(self):
+    self.assertEqual(self.results["callbacks"]["last_rate"], 0.125)
+
+  def test_compiling_anew_counts(self):
+    result = self.results["callbacks"]
+    self.assertEqual(result["new_loss"], [1000.0])
+    self.assertEqual(result["new_metric"], [20 * scenarios.BATCH])
+
+  def test_stops_with_the_steps_that_workers_are_at(self):
+    result = self.results["interruptions"]
+    (pushes,) = result["stopped_pushes"]
+    self.assertBetween(pushes, scenarios.DISPATCH, 200)
+    self.assertEqual(result["after_stop"], -pushes)
+
+  def test_what_was_interrupted_pushes_no_more(self):
+    result = self.results["interruptions"]
+    self.assertTrue(result["interrupted"])
+    self.assertEqual(result["pushes"], 20)
+    self.assertEqual(result["worker_steps"], 20)
+    self.assertEqual(result["moved"], -20.0)
+
   def test_fit_continues_where_it_was(self):
     result = self.results["callbacks"]
     self.assertEqual(result["epochs_again"], 1)
@@ -157,6 +180,7 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     ("not compiled", "UserError: The model has no loss"),
     ("no loss", "UserError: The model has no loss"),
     ("stock optimizer", "TypeError: The optimizer must be"),
+    ("simulation", "UserError: The optimizer simulates num_workers=4"),
     ("train_step", "UserError: OwnStep overrides train_step"),
     ("shared normalization", "UserError: The moving statistic"),
     ("strategy", "TypeError: strategy must be"),

@@ -37,8 +37,8 @@ def _linear_loss(y_true, y_pred):
   return tf.reduce_sum(y_pred, axis=-1)
 
 
-def _ones():
-  x, y = np.ones((BATCH, 3), np.float32), np.ones((BATCH, 1), np.float32)
+def _ones(batch=BATCH):
+  x, y = np.ones((batch, 3), np.float32), np.ones((batch, 1), np.float32)
   return tf.data.Dataset.from_tensors((x, y))
 
 
@@ -130,7 +130,7 @@ def rules(strategy):
   results = {}
   for name, optimizer in {
     "ssgd": lc_asgd_tf.SSGD(1.0),
-    "staleness_aware": lc_asgd_tf.StalenessAwareSGD(0.01),
+    "staleness_aware": lc_asgd_tf.StalenessAwareSGD(lambda: 0.01),
     "gap_aware": lc_asgd_tf.GapAwareSGD(0.01, momentum=0.9),
     "dana": lc_asgd_tf.DANA(1.0),
     "dc_asgd_c": lc_asgd_tf.DCASGD(0.01, adaptive=False),
@@ -142,6 +142,7 @@ def rules(strategy):
     history = trainer.fit(_ones, steps_per_epoch=60, verbose=0).history
     results[name] = _counts(trainer, history) | {
       "weights": [w.tolist() for w in model.get_weights()],
+      "model_iterations": int(model.optimizer.iterations),
       "reply": trainer._remote._server.reply_specs()[1].shape[0],
     }
   ssgd = new_trainer(_counting_model(), strategy, lc_asgd_tf.SSGD(1.0))
@@ -227,13 +228,65 @@ def callbacks(strategy):
     verbose=0,
   )
   again = trainer.fit(_ones, epochs=1, steps_per_epoch=20, verbose=0)
-  return {
+  result = {
     "seen": seen,
     "epochs": len(history.epoch),
     "keys": sorted(history.history),
     "last_batch": max(batches),
     "after_again": float(model.get_weights()[0][0, 0]),
     "epochs_again": len(again.epoch),
+  }
+
+  class SetRate(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+      self.model.optimizer.learning_rate = 0.125 if batch == 19 else 1.0
+
+  trainer.fit(_ones, steps_per_epoch=20, verbose=0, callbacks=[SetRate()])
+  result["last_rate"] = float(model.optimizer.learning_rate)
+  # The same optimizer, with another loss and other metrics.
+  model.compile(model.optimizer, loss=_constant_loss, metrics=[Examples()])
+  logs = trainer.fit(_ones, steps_per_epoch=20, verbose=0).history
+  return result | {"new_loss": logs["loss"], "new_metric": logs["examples"]}
+
+
+def _constant_loss(y_true, y_pred):
+  return 1000.0 + 0.0 * _linear_loss(y_true, y_pred)
+
+
+def interruptions(strategy):
+  """Whatever ends training early, nothing is pushed after it."""
+  model = _counting_model()
+  trainer = new_trainer(model, strategy, lc_asgd_tf.ASGD(1.0))
+  many = 100_000
+
+  class Stop(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+      self.model.stop_training = True
+
+  class Interrupt(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+      raise KeyboardInterrupt
+
+  stopped = trainer.fit(
+    _ones, epochs=2, steps_per_epoch=many, verbose=0, callbacks=[Stop()]
+  )
+  after_stop = float(model.get_weights()[1][0])
+  try:
+    trainer.fit(_ones, steps_per_epoch=many, verbose=0, callbacks=[Interrupt()])
+    interrupted = False
+  except KeyboardInterrupt:
+    interrupted = True
+  before = float(model.get_weights()[1][0])
+  counts = _counts(
+    trainer, trainer.fit(_ones, steps_per_epoch=20, verbose=0).history
+  )
+  return {
+    "stopped_pushes": stopped.history["pushes"],
+    "after_stop": after_stop,
+    "interrupted": interrupted,
+    "pushes": counts["pushes"],
+    "worker_steps": counts["worker_steps"],
+    "moved": float(model.get_weights()[1][0]) - before,
   }
 
 
@@ -306,6 +359,7 @@ def errors(strategy):
   )
   attempt("no loss", lambda: compiled(asgd(), loss=None))
   attempt("stock optimizer", lambda: compiled("sgd"))
+  attempt("simulation", lambda: compiled(asgd(num_workers=4)))
   attempt("train_step", lambda: compiled(asgd(), model=own))
   shared = keras.layers.BatchNormalization()
   left, right = keras.Input((3,)), keras.Input((3,))
@@ -342,7 +396,11 @@ def errors(strategy):
 
 
 def sequential(strategy):
-  """One worker is never late: it must equal plain Keras, step for step."""
+  """One worker is never late: it must equal plain Keras, step for step.
+
+  Also where a run is interrupted and continues, where it begins without the
+  cluster, and where layers share a name.
+  """
   rng = np.random.default_rng(0)
   x = rng.normal(size=(64, 6)).astype(np.float32)
   y = rng.integers(0, 3, size=64)
@@ -352,12 +410,13 @@ def sequential(strategy):
 
   def model():
     keras.utils.set_random_seed(3)
-    return keras.Sequential(
+    return Twins(
       [
-        keras.Input((6,)),
-        keras.layers.Dense(16, "relu", kernel_regularizer="l2"),
+        keras.layers.Dense(16, "relu", kernel_regularizer="l2", name="twin"),
         keras.layers.BatchNormalization(momentum=0.9),
         keras.layers.Dropout(0.3, seed=5),
+        keras.layers.Dense(16, name="twin"),
+        keras.layers.Dense(16, name="twin"),
         keras.layers.Dense(3),
       ]
     )
@@ -379,6 +438,11 @@ def sequential(strategy):
     "dc_asgd_a": compensation.DelayCompensatedAdaptive,
     "lc_asgd": compensation.LossCompensated,
   }
+  fits = {
+    "asgd": _begin_without_cluster,
+    "dc_asgd_a": _crash_and_continue,
+    "lc_asgd": _fit_once,
+  }
   # Every rule, and every inner optimizer, once.
   cases = [
     ("asgd", "schedule"),
@@ -398,7 +462,11 @@ def sequential(strategy):
     ours = model()
     optimizer = lc_asgd_tf.AsyncOptimizer(inner[name](), rules[rule]())
     trainer = new_trainer(ours, strategy, optimizer, **compile_kwargs)
-    history = trainer.fit(dataset_fn, epochs=3, verbose=0).history
+    histories = fits[rule](ours, trainer, dataset_fn)
+    history = {
+      key: [value for part in histories for value in part.get(key, [])]
+      for key in histories[-1]
+    }
     state, expected = references[name]
     results[f"{rule} {name}"] = {
       "state": max(
@@ -416,6 +484,57 @@ def sequential(strategy):
       "staleness_max": max(history["staleness_max"]),
     }
   return results
+
+
+class Twins(keras.Model):
+  """Layers one after another, some of which share a name."""
+
+  def __init__(self, parts):
+    super().__init__()
+    self.parts = parts
+
+  def call(self, x, training=None):
+    for part in self.parts:
+      if isinstance(part, keras.layers.Dense):
+        x = part(x)
+      else:
+        x = part(x, training=training)
+    return x
+
+
+def _fit_once(model, trainer, dataset_fn):
+  """Trains for three epochs; returns the histories."""
+  del model
+  return [trainer.fit(dataset_fn, epochs=3, verbose=0).history]
+
+
+def _begin_without_cluster(model, trainer, dataset_fn):
+  """So that the cluster finds slots, iterations and statistics."""
+  first = model.fit(dataset_fn(), epochs=1, shuffle=False, verbose=0)
+  rest = trainer.fit(dataset_fn, initial_epoch=1, epochs=3, verbose=0)
+  return [first.history, rest.history]
+
+
+def _crash_and_continue(model, trainer, dataset_fn):
+  """As if the coordinator had been killed after two epochs."""
+
+  class Crash(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+      if epoch == 2:
+        raise ChildProcessError
+
+  with tempfile.TemporaryDirectory() as directory:
+    trainer.build(dataset_fn)
+    backup = [keras.callbacks.BackupAndRestore(directory)]
+    try:
+      trainer.fit(dataset_fn, epochs=3, callbacks=[*backup, Crash()], verbose=0)
+    except ChildProcessError:
+      first = model.history.history
+    # Keras does not save the state of dropout's random numbers.
+    for variable in (*model.trainable_weights, *model.optimizer.variables):
+      variable.assign(tf.zeros_like(variable.value))
+    rest = trainer.fit(dataset_fn, epochs=3, callbacks=backup, verbose=0)
+  return [first, rest.history]
 
 
 def _state(model, optimizer):

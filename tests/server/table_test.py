@@ -93,6 +93,7 @@ class _Workers:
 
   def slots(self):
     part = self.table if self._by_rows else self.server.shards[0]
+    table = part._variable if self._by_rows else part._variables[1]
     values = {
       id(v): tf.convert_to_tensor(v.value)
       for variables in self.server.variables.values()
@@ -100,8 +101,8 @@ class _Workers:
     }
     return {
       name: value.numpy()
-      for name, value in part.slots(values).items()
-      if not name.startswith("bias")
+      for (owner, name), value in part.slots(values).items()
+      if owner in (None, id(table))
     }
 
 
