@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 from absl import flags
 
+from flags import momentum
+
 PRESETS = ("digits", "smoke", "controls")
 DELAYS = ("constant", "homogeneous", "heterogeneous", "heavy_tailed")
 BATCH_NORMS = ("async", "plain", "precise")
@@ -97,9 +99,8 @@ def define() -> None:
     ("sgd", "adam", "adamw"),
     "What applies the compensated gradients.",
   )
-  flags.DEFINE_float(
-    "momentum", None, "Of SGD.", lower_bound=0.0, upper_bound=1.0
-  )
+  flags.DEFINE_float("momentum", None, "Of SGD.")
+  momentum.check("momentum")
   flags.DEFINE_integer(
     "batch_size", None, "Examples per worker and step.", lower_bound=1
   )

@@ -2,7 +2,9 @@
 
 import dataclasses
 
-from absl import flags
+from absl import app, flags
+
+from flags import momentum
 
 RULES = (
   "ssgd",
@@ -63,13 +65,8 @@ def define() -> None:
   flags.DEFINE_float(
     "learning_rate", 0.05, "Of the inner optimizer.", lower_bound=0.0
   )
-  flags.DEFINE_float(
-    "momentum",
-    0.9,
-    "Of SGD; of every worker for dana.",
-    lower_bound=0.0,
-    upper_bound=1.0,
-  )
+  flags.DEFINE_float("momentum", 0.9, "Of SGD; of every worker for dana.")
+  momentum.check("momentum")
   flags.DEFINE_bool("nesterov", False, "Nesterov momentum; of SGD.")
   flags.DEFINE_float(
     "weight_decay", None, "Of the inner optimizer.", lower_bound=0.0
@@ -90,8 +87,16 @@ def define() -> None:
 
 
 def read() -> OptimizerOptions:
-  """Returns the parsed flags of this group."""
+  """Returns the parsed flags of this group.
+
+  Raises:
+    UsageError: if two of them contradict each other.
+  """
   values = flags.FLAGS
+  if values.optimizer == "dana" and values.nesterov:
+    raise app.UsageError(
+      "--optimizer=dana looks ahead by itself: leave out --nesterov"
+    )
   return OptimizerOptions(
     optimizer=values.optimizer,
     inner_optimizer=values.inner_optimizer,

@@ -69,23 +69,6 @@ def steps_per_epoch(
   return training.steps_per_epoch or dataset.num_train // data.batch_size
 
 
-def check_inputs(
-  model: keras.Model,
-  dataset: datasets.ImageClassification | datasets.InMemoryClassification,
-) -> None:
-  """Checks that a model that looks numbers up is not fed measurements.
-
-  Raises:
-    UserError: if the model takes integers and the data has none.
-  """
-  inputs, _ = dataset.test(1).element_spec
-  if "int" in model.inputs[0].dtype and not inputs.dtype.is_integer:
-    raise errors.UserError(
-      f"the model {model.name} takes integers, but the inputs of "
-      f"{dataset.name} are {inputs.dtype.name}."
-    )
-
-
 def result(
   rule: str,
   trainer: lc_asgd_tf.AsyncTrainer,

@@ -38,9 +38,11 @@ def main(argv: list[str]) -> int:
   options = comparison_flags.read()
   _import(options.imports)
   cells = _cells(options)
+  # What does not fit is said before anything is written or started.
+  comparison.load_dataset(cells[0], options.data_dir)
   store = comparison.Store(options.output_dir)
   noise.keep_in(store.path.with_name("compare.log"))
-  missing = store.missing(cells)
+  missing = store.missing(cells, options.judge)
   run_cells = functools.partial(
     _run_cells, options.imports, options.data_dir, options.judge
   )
@@ -69,6 +71,10 @@ def _import(modules) -> None:
   if "" not in sys.path:
     sys.path.insert(0, "")
   for module in modules:
+    if module.startswith("."):
+      raise errors.UserError(
+        f"--import={module}: it takes the whole name of a module."
+      )
     try:
       importlib.import_module(module)
     except ImportError as error:

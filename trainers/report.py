@@ -35,6 +35,7 @@ def main(argv: list[str]) -> int:
   from lc_asgd_tf.comparison import store
 
   records = store.read(options.results)
+  reports.check(records, options.results)
   directory = options.output_dir
   if directory is None:
     results = pathlib.Path(options.results)

@@ -43,6 +43,18 @@ class RunDirectory:
       now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
       path = os.path.join(_PARENT, f"{name}-{now}-{os.getpid()}")
     self.path = pathlib.Path(path).expanduser()
+    try:
+      self._check(resume)
+      self.logs.mkdir(parents=True, exist_ok=True)
+      # Fails early, and not after hours of training.
+      self._probe()
+    except OSError as error:
+      raise errors.UserError(
+        f"cannot write to {self.path}: {error.strerror}; pass another "
+        "--output_dir."
+      ) from error
+
+  def _check(self, resume: bool) -> None:
     holds_run = self.checkpoints.exists() or self.history_csv.exists()
     if holds_run and not resume:
       raise errors.UserError(
@@ -53,15 +65,6 @@ class RunDirectory:
       raise errors.UserError(
         f"{self.path} holds no run to continue: leave out --resume."
       )
-    try:
-      self.logs.mkdir(parents=True, exist_ok=True)
-      # Fails early, and not after hours of training.
-      self._probe()
-    except OSError as error:
-      raise errors.UserError(
-        f"cannot write to {self.path}: {error.strerror}; pass another "
-        "--output_dir."
-      ) from error
 
   def _probe(self) -> None:
     probe = self.path / ".writable"

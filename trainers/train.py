@@ -143,6 +143,7 @@ def _train(stack, external, local, directory) -> dict[str, object]:
   data = data_flags.read()
   training = training_flags.read()
   output = output_flags.read()
+  optimizer = optimizer_flags.read()
   dataset = datasets.load(data.dataset, data.data_dir)
   steps_per_epoch = build.steps_per_epoch(training, data, dataset)
 
@@ -152,7 +153,9 @@ def _train(stack, external, local, directory) -> dict[str, object]:
     )
 
   # What does not fit is said before a cluster starts.
-  build.check_inputs(new_model(), dataset)
+  models.check_inputs(
+    new_model(), dataset.test(1).element_spec[0], dataset.name
+  )
   keras.utils.clear_session()
   specification = external
   if local is not None:
@@ -165,7 +168,7 @@ def _train(stack, external, local, directory) -> dict[str, object]:
   keras.utils.set_random_seed(training.seed)
   model = new_model()
   model.compile(
-    optimizer=build.optimizer(optimizer_flags.read()),
+    optimizer=build.optimizer(optimizer),
     loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     metrics=["accuracy"],
   )

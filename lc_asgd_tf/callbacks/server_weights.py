@@ -12,8 +12,8 @@ class ServerWeights(keras.callbacks.Callback):
   it is while it trains. This callback loads the server's weights for
   validation, for the callbacks at the end of an epoch, for prediction and for
   the end of `fit`, and the snapshot again when training goes on. Put it before
-  callbacks that save the model. `keras.callbacks.SwapEMAWeights` is Keras's
-  precedent.
+  callbacks that save the model, and behind `keras.callbacks.SwapEMAWeights`,
+  which is its precedent, and which swaps weights on the server.
 
   It also adds to the logs of an epoch what `AsyncTrainer.fit` adds (pushes,
   staleness, errors of the predictors; the largest staleness is that of all

@@ -7,7 +7,11 @@ from lc_asgd_tf.comparison.rules import CONTROLS, RULES, Rule, register
 from lc_asgd_tf.comparison.rules import expand as expand_rules
 from lc_asgd_tf.comparison.runner import run
 from lc_asgd_tf.comparison.store import Store
-from lc_asgd_tf.comparison.trial import make_delays, run_cells
+from lc_asgd_tf.comparison.trial import (
+  load_dataset,
+  make_delays,
+  run_cells,
+)
 
 __all__ = (
   "CONTROLS",
@@ -21,6 +25,7 @@ __all__ = (
   "SEQUENTIAL",
   "Store",
   "expand_rules",
+  "load_dataset",
   "make_delays",
   "register",
   "run",

@@ -86,7 +86,9 @@ def register(name: str, rule: Rule) -> None:
     ValueError: if there is such a rule already.
   """
   if name in RULES | CONTROLS | SEQUENTIAL:
-    raise ValueError(f"There is a rule {name!r} already; use another name.")
+    raise errors.UserError(
+      f"There is a rule {name!r} already; use another name."
+    )
   _USERS[name] = rule
 
 

@@ -40,9 +40,20 @@ class Store:
     """All records so far."""
     return list(self._records)
 
-  def missing(self, cells: list[cell_lib.Cell]) -> list[cell_lib.Cell]:
-    """Returns those of the cells that have no result yet, each once."""
-    known = {cell_of(record) for record in self._records}
+  def missing(
+    self, cells: list[cell_lib.Cell], judged: bool = False
+  ) -> list[cell_lib.Cell]:
+    """Returns those of the cells that have no result yet, each once.
+
+    Args:
+      cells: the cells that are asked for.
+      judged: whether a result must judge the predictor (see `oracle`).
+    """
+    known = {
+      cell_of(record)
+      for record in self._records
+      if not judged or "change_mae" in record
+    }
     return [cell for cell in dict.fromkeys(cells) if cell not in known]
 
   def select(self, cells: list[cell_lib.Cell]) -> list[dict[str, object]]:

@@ -66,6 +66,32 @@ def make_optimizer(
   )
 
 
+def load_dataset(
+  cell: cell_lib.Cell, data_dir: str | None = None
+) -> datasets.ImageClassification | datasets.InMemoryClassification:
+  """Returns the data of a cell.
+
+  Args:
+    cell: the cell.
+    data_dir: where TFDS keeps data sets; None for its default.
+
+  Raises:
+    UserError: if there is no such data, or not enough for one batch.
+  """
+  splits = {}
+  if cell.train_split:
+    splits["train_split"] = cell.train_split
+  if cell.test_split:
+    splits["test_split"] = cell.test_split
+  dataset = datasets.load(cell.dataset, data_dir, **splits)
+  if cell.batch_size > dataset.num_train:
+    raise errors.UserError(
+      f"batch_size={cell.batch_size} is more than the {dataset.num_train} "
+      f"examples of {cell.dataset}."
+    )
+  return dataset
+
+
 class Program:
   """One compiled train step, for all cells that share it.
 
@@ -76,7 +102,8 @@ class Program:
     judge: whether to judge the predictor, which costs a forward pass per step.
 
   Raises:
-    UserError: if a batch is larger than the data set.
+    UserError: if a batch is larger than the data set, or the model cannot read
+      it.
   """
 
   def __init__(
@@ -86,23 +113,16 @@ class Program:
     data_dir: str | None = None,
     judge: bool = False,
   ) -> None:
-    splits = {}
-    if cell.train_split:
-      splits["train_split"] = cell.train_split
-    if cell.test_split:
-      splits["test_split"] = cell.test_split
-    self._dataset = datasets.load(cell.dataset, data_dir, **splits)
+    self._dataset = load_dataset(cell, data_dir)
     self._steps = self._dataset.num_train // cell.batch_size
-    if not self._steps:
-      raise errors.UserError(
-        f"batch_size={cell.batch_size} is more than the "
-        f"{self._dataset.num_train} examples of {cell.dataset}."
-      )
     self._test = self._dataset.test(256).cache()
     labels = np.concatenate([y.numpy() for _, y in self._test])
     self._constant_error = 1 - np.bincount(labels).max() / len(labels)
     rule = known_rules[cell.rule]
     self._model = self._new_model(cell)
+    models.check_inputs(
+      self._model, self._test.element_spec[0], self._dataset.name
+    )
     self._oracle = rule.oracle or judge
     if self._oracle:
       self._model = oracle.OracleModel(self._model, decides=rule.oracle)

@@ -310,6 +310,6 @@ def _count(name: str, info: tfds.core.DatasetInfo, split: str) -> int:
       f"data set {name!r} has no split {split!r}; it has"
       f" {', '.join(info.splits)}"
     ) from error
-  if not num_examples:
+  if num_examples <= 0:
     raise errors.UserError(f"split {split!r} of data set {name!r} is empty")
   return num_examples

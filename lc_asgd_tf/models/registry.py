@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 
 import keras
+import tensorflow as tf
 
 from lc_asgd_tf import errors
 from lc_asgd_tf.models.characters import characters
@@ -74,7 +75,7 @@ def create(
   check_name(name_or_path)
   path = pathlib.Path(name_or_path).expanduser()
   model = _load(path)
-  _check_inputs(model, path, tuple(input_shape))
+  _check_shape(model, path, tuple(input_shape))
   _check_logits(model, path, num_classes)
   return model
 
@@ -85,6 +86,23 @@ def check_name(name_or_path: str) -> None:
   if name_or_path not in _BUILDERS and path.suffix != _SUFFIX:
     if not path.exists():
       raise errors.UserError(_unknown_name(name_or_path))
+
+
+def check_inputs(
+  model: keras.Model, spec: tf.TensorSpec, dataset_name: str
+) -> None:
+  """Raises a `UserError` if a model that looks numbers up gets measurements.
+
+  Args:
+    model: with one input.
+    spec: of the data set's inputs.
+    dataset_name: the data set's.
+  """
+  if "int" in model.inputs[0].dtype and not spec.dtype.is_integer:
+    raise errors.UserError(
+      f"the model {model.name} takes integers, but the inputs of "
+      f"{dataset_name} are {spec.dtype.name}."
+    )
 
 
 def _unknown_name(name: str) -> str:
@@ -121,7 +139,7 @@ def _reason(error: Exception) -> str:
   return reasons[0].removeprefix(preamble) if reasons else lines[0]
 
 
-def _check_inputs(
+def _check_shape(
   model: keras.Model, path: pathlib.Path, input_shape: tuple[int, ...]
 ) -> None:
   """Raises a `UserError` unless the model takes one input of this shape."""

@@ -19,8 +19,8 @@ class DANA(rule_optimizer.RuleOptimizer):
     learning_rate: a float, a schedule or a callable.
     momentum: mu of every worker, in [0, 1).
     nesterov: must be False; DANA looks ahead by itself.
-    num_workers: workers that `keras.Model.fit` simulates. With one, there is
-      nothing to look ahead to, and this is SGD with momentum.
+    num_workers: workers that `keras.Model.fit` simulates. With one there is no
+      server and no momentum: this is plain SGD.
     delays: how long they take, an `lc_asgd_tf.delays.Delays`.
     seed: of the delays, if these are None.
     **kwargs: see `RuleOptimizer`.

@@ -10,8 +10,10 @@ import tensorflow as tf
 
 # l + 1e-3 keeps the logarithm of a vanishing loss finite.
 _LOSS_FLOOR = 1e-3
-# A log loss beyond this is a diverged run; its exponential must not be used.
-_MAX_LOG_LOSS = 3.0
+# Nobody foresees a loss this many times e-fold above 1 and above its level; and
+# beyond the second number, float32 ends.
+_MAX_RISE = 3.0
+_MAX_LOG_LOSS = 80.0
 
 
 class Forecast(NamedTuple):
@@ -44,7 +46,10 @@ def log_loss(loss: tf.Tensor) -> tf.Tensor:
 def predicted_loss(
   forecast: Forecast, version: tf.Tensor, now: tf.Tensor
 ) -> tf.Tensor:
-  """Returns exp(min(yhat(version - (now - drawn)), 3)), shape=(), float32.
+  """Returns exp(yhat(version - (now - drawn))), shape=(), float32.
+
+  It is bounded by e^3 max(exp(level), 1), lest a line that rises end in an
+  absurd number.
 
   A line that was drawn a while ago is moved along to the present rather than
   extrapolated: predictors learn to look ahead by a staleness, not by the time
@@ -58,7 +63,9 @@ def predicted_loss(
   ahead = tf.cast(version, tf.float64) - tf.cast(now, tf.float64)
   steps = forecast.drawn + ahead - forecast.origin
   log = forecast.level + forecast.slope * steps
-  return tf.cast(tf.exp(tf.minimum(log, _MAX_LOG_LOSS)), tf.float32)
+  most = tf.maximum(forecast.level, 0.0) + _MAX_RISE
+  log = tf.minimum(log, tf.minimum(most, _MAX_LOG_LOSS))
+  return tf.cast(tf.exp(log), tf.float32)
 
 
 def predicted_change(

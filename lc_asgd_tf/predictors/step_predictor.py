@@ -12,12 +12,13 @@ _TINY_SECONDS = 1e-6
 class StepPredictor(recurrent.RecurrentPredictor):
   """A Keras LSTM over each worker's own past reports, trained online.
 
-      inputs  x_i = (log(1 + tau_i), log compute_i, log communication_i, known)
+      y_i     = log(1 + tau_i)
+      inputs  x_i = (y_i - mean, log compute_i, log communication_i, known)
       output  tau_hat = exp(mean + A(h)) - 1
 
-  where mean is that of log(1 + tau_i) over the known entries of the window, so
-  that an untrained network repeats the recent past. All workers share the
-  network. The loss is the absolute error of log(1 + tau).
+  where mean is that of y_i over the known entries of the window, so that an
+  untrained network repeats the recent past. All workers share the network. The
+  loss is the absolute error of log(1 + tau).
 
   Source: the paper's abstract names the delay "high and volatile" as what is to
   be predicted; inputs and network are a reconstruction.
@@ -42,7 +43,7 @@ class StepPredictor(recurrent.RecurrentPredictor):
 
   def build(self, num_workers: int) -> None:
     """Creates the network and its optimizer's state, on the current device."""
-    self._num_workers = num_workers
+    del num_workers  # The network is the same for any.
     self._build_network(4, 1, "zeros", "step_predictor")
 
   def _log_staleness(self, rows, workers, before, now):

@@ -7,6 +7,7 @@ from lc_asgd_tf.reports.plots import (
   staleness,
   training_loss,
 )
+from lc_asgd_tf.reports.record import check
 from lc_asgd_tf.reports.report import default_target_error, write
 from lc_asgd_tf.reports.settings import Setting, by_setting, setting_of
 from lc_asgd_tf.reports.statistics import (
@@ -35,6 +36,7 @@ __all__ = (
   "Errors",
   "Setting",
   "by_setting",
+  "check",
   "choices",
   "default_target_error",
   "error_by_workers",

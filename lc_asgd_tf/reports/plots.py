@@ -208,7 +208,7 @@ def staleness(
       fontsize=figures.FONT_SIZE,
     )
   figure.supxlabel("staleness in updates", fontsize=figures.FONT_SIZE)
-  figure.supylabel("pushes in percent", fontsize=figures.FONT_SIZE)
+  figure.supylabel("latest pushes in percent", fontsize=figures.FONT_SIZE)
   return figure
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from lc_asgd_tf import errors
+
 Record = Mapping[str, Any]
 """One line of results.jsonl: a training run, and what came of it."""
 
@@ -27,10 +29,12 @@ def times(record: Record) -> np.ndarray:
   """Returns the virtual time at the end of each epoch.
 
   A sequential run has no clock: each of its pushes takes 1, as a step of a
-  simulated worker does on average.
+  simulated worker does on average. Beside workers of a trace, which take as
+  many seconds as were recorded, its times are NaN.
   """
   if record["rule"] == SEQUENTIAL:
-    return pushes(record)
+    in_seconds = record["delays"].endswith(".csv")
+    return pushes(record) * (np.nan if in_seconds else 1.0)
   return column(record, "virtual_time")
 
 
@@ -44,25 +48,17 @@ def test_errors(record: Record) -> np.ndarray:
   return values
 
 
-def complete(records: Sequence[Record]) -> list[Record]:
-  """Returns the records with the pushes that an epoch leaves out.
+def check(records: Sequence[Record], source: object) -> None:
+  """Raises a `UserError` unless a report can be made of these records.
 
-  Sequential runs count none. Runs on the same data with the same batch size, as
-  these must be, take the same number in an epoch, whatever their rule.
+  Args:
+    records: of training runs, perhaps.
+    source: where they come from.
   """
-  counts: dict[int, float] = {}
-  for record in records:
-    for epoch, count in enumerate(column(record, "pushes")):
-      if not np.isnan(count):
-        counts.setdefault(epoch, float(count))
-  return [_with_pushes(record, counts) for record in records]
-
-
-def _with_pushes(record: Record, counts: Mapping[int, float]) -> Record:
-  history = [
-    dict(entry) | {"pushes": counts.get(epoch)}
-    if entry.get("pushes") is None
-    else entry
-    for epoch, entry in enumerate(record["history"])
-  ]
-  return dict(record) | {"history": history}
+  for number, record in enumerate(records, start=1):
+    for name in ("test_error", "failed", "history"):
+      if name not in record:
+        raise errors.UserError(
+          f"{source}: record {number} has no {name!r}: no run of "
+          "lc-asgd-compare wrote it."
+        )

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from lc_asgd_tf.reports import record as record_lib
 from lc_asgd_tf.reports.record import SEQUENTIAL, Record
 
 
@@ -48,7 +47,7 @@ class Setting(NamedTuple):
       f"batch size {self.batch_size}",
       f"{self.epochs} epochs",
       f"inner optimizer {self.inner_optimizer}",
-      f"momentum {self.momentum:g}",
+      *([f"momentum {self.momentum:g}"] if self._has_momentum else []),
       f"{self.batch_norm} batch normalization",
     ]
     if self.train_split:
@@ -56,6 +55,11 @@ class Setting(NamedTuple):
     if self.test_split:
       parts.append(f"tested on {self.test_split}")
     return ", ".join(parts)
+
+  @property
+  def _has_momentum(self) -> bool:
+    # Of others than SGD only DANA has one.
+    return self.inner_optimizer == "sgd"
 
   @property
   def file_name(self) -> str:
@@ -115,7 +119,7 @@ def by_setting(records: Iterable[Record]) -> dict[Setting, list[Record]]:
         run: dict(record) | setting._asdict()
         for run, record in sequential.get(shared, {}).items()
       }
-      result[setting] = record_lib.complete([*(lent | runs).values()])
+      result[setting] = [*(lent | runs).values()]
   return result
 
 

@@ -42,6 +42,15 @@ class StoreTest(parameterized.TestCase):
       self.assertEqual(again.missing([_CELL, _OTHER]), [_OTHER])
       self.assertEqual(again.select([_OTHER, _CELL]), [record])
 
+  def test_a_result_without_judgement_is_no_judged_one(self):
+    results = store.Store(self.directory)
+    results.add(_CELL, {"test_error": 0.25})
+    self.assertEqual(results.missing([_CELL], judged=True), [_CELL])
+    results.add(_CELL, {"test_error": 0.25, "change_mae": None})
+    self.assertEqual(results.missing([_CELL], judged=True), [])
+    (selected,) = results.select([_CELL])
+    self.assertIn("change_mae", selected)
+
   def test_another_field_is_another_cell(self):
     results = store.Store(self.directory)
     results.add(_CELL, {})

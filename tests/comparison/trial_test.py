@@ -9,7 +9,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 import lc_asgd_tf
-from lc_asgd_tf import datasets, delays, models
+from lc_asgd_tf import datasets, delays, errors, models
 from lc_asgd_tf.comparison import cell as cell_lib
 from lc_asgd_tf.comparison import rules, trial
 
@@ -171,6 +171,13 @@ class BadInputTest(absltest.TestCase):
   def test_a_batch_larger_than_the_data_set(self):
     cell = dataclasses.replace(_CELL, batch_size=286)
     with self.assertRaisesRegex(ValueError, "batch_size=286 is more than"):
+      trial.Program(cell, rules.known())
+
+  def test_a_model_that_looks_up_measurements(self):
+    cell = dataclasses.replace(
+      _CELL, dataset="breast_cancer", model="characters"
+    )
+    with self.assertRaisesRegex(errors.UserError, "takes integers"):
       trial.Program(cell, rules.known())
 
 

@@ -382,6 +382,28 @@ class HostedTest(AsyncTestCase):
     np.testing.assert_allclose(variables[0], [0.95])
     np.testing.assert_array_equal(variables[1], [1.0])
 
+  def test_new_inner_optimizer_has_a_learning_rate_of_any_kind(self):
+    inner = keras.optimizers.SGD(lambda: 0.25)
+    clone = lc_asgd_tf.AsyncOptimizer(inner).new_inner_optimizer(2)
+    self.assertEqual(float(clone.learning_rate), 0.25)
+
+  @parameterized.parameters(1, 3)
+  def test_exempts_from_weight_decay_whoever_it_is_asked_to(self, num_workers):
+    optimizer = lc_asgd_tf.LCASGD(
+      0.1, weight_decay=0.5, num_workers=num_workers
+    )
+    kernel, bias = (
+      keras.Variable(np.ones(1, "float32"), name=name)
+      for name in ("kernel", "bias")
+    )
+    optimizer.exclude_from_weight_decay(var_list=[bias])
+    optimizer.build([kernel, bias])
+    for _ in range(2 * num_workers):
+      optimizer.scale_loss(tf.constant(1.0))
+      optimizer.apply([tf.zeros(1), tf.zeros(1)], [kernel, bias])
+    self.assertEqual(float(bias.value[0]), 1.0)
+    self.assertLess(float(kernel.value[0]), 1.0)
+
   def test_build_is_done_once(self):
     optimizer = lc_asgd_tf.LCASGD(0.1, momentum=0.9)
     variables = [keras.Variable(np.ones(2, "float32"), name="v")]

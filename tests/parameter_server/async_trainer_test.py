@@ -170,6 +170,11 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     self.assertEqual(result["version"], 30)
     self.assertIn("does not fit", result["error"])
 
+  def test_a_checkpoint_is_of_the_server_there_is(self):
+    result = self.results["checkpoints"]
+    self.assertTrue(result["restored_latest"])
+    self.assertEqual(result["learned"], 30)
+
   def test_a_saved_model_has_weights_and_optimizer(self):
     result = self.results["checkpoints"]
     self.assertTrue(result["loaded"])

@@ -306,6 +306,18 @@ def checkpoints(strategy):
     )
     trainer.fit(_ones, steps_per_epoch=30, verbose=0)
     moved = model.get_weights()
+    # Compiled anew, there is another server, which a checkpoint is then of.
+    callback = lc_asgd_tf.callbacks.ServerCheckpoint(
+      trainer, os.path.join(directory, "latest")
+    )
+    callback.on_epoch_end(0)
+    model.compile(lc_asgd_tf.LCASGD(0.01, momentum=0.9), loss=_linear_loss)
+    trainer.fit(_ones, steps_per_epoch=30, verbose=0, callbacks=[callback])
+    latest = model.get_weights()
+    model.set_weights([np.zeros_like(w) for w in latest])
+    callback.restore_latest()
+    restored_latest = all(map(np.array_equal, latest, model.get_weights()))
+    learned = int(trainer._remote._learned)
     trainer.restore(path)
     restored_slots = model.optimizer.inner_optimizer.variables
     other = new_trainer(_normalized_model(), strategy, lc_asgd_tf.ASGD(0.1))
@@ -316,6 +328,8 @@ def checkpoints(strategy):
     except ValueError as raised:
       error = str(raised)
   return {
+    "restored_latest": restored_latest,
+    "learned": learned,
     "moved": not np.array_equal(saved[0], moved[0]),
     "restored": all(map(np.array_equal, saved, model.get_weights())),
     "restored_slots": all(

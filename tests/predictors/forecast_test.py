@@ -44,15 +44,31 @@ class ForecastTest(parameterized.TestCase):
     # Five pushes later the line has moved along by five.
     (13, 15, np.exp(1.0)),
     (15, 15, 1.0),
-    # yhat <= 3.
+    # yhat <= level + 3.
     (4, 10, np.exp(3.0)),
-    (0, 10, np.exp(3.0)),
+    (0, 10, np.exp(4.0)),
   )
   def test_predicted_loss(self, version, now, expected):
     line = _line(1.0, -0.5, 8.0, 10.0)
     loss = forecast_lib.predicted_loss(line, number(version), number(now))
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
     self.assertEqual(loss.dtype, tf.float32)
+
+  @parameterized.parameters(
+    (-2.0, np.exp(3.0)), (4.0, np.exp(7.0)), (300.0, np.exp(80.0))
+  )
+  def test_bound(self, level, expected):
+    rising = _line(level, 1.0, 0.0, 10.0)
+    loss = forecast_lib.predicted_loss(rising, number(1000), number(10))
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+  def test_large_losses_are_predicted_to_change(self):
+    """As squared errors of numbers in the thousands do."""
+    line = _line(np.log(1e6), -0.01, 8.0, 10.0)
+    change = forecast_lib.predicted_change(
+      line, number(8), number(10), number(10)
+    )
+    np.testing.assert_allclose(change, 1e6 * np.expm1(-0.02), rtol=1e-2)
 
   def test_predicted_change(self):
     line = _line(1.0, -0.5, 8.0, 10.0)
@@ -79,7 +95,7 @@ class ForecastTest(parameterized.TestCase):
   def test_predicts_no_change_beyond_its_bound(self):
     line = _line(3.0, 0.1, 0.0, 10.0)
     change = forecast_lib.predicted_change(
-      line, number(0), number(10), number(10)
+      line, number(40), number(60), number(10)
     )
     self.assertEqual(float(change), 0.0)
 

@@ -1,6 +1,7 @@
 import numpy as np
 from absl.testing import absltest
 
+from lc_asgd_tf import errors
 from lc_asgd_tf.reports import record
 from tests.reports import runs
 
@@ -26,6 +27,18 @@ class RecordTest(absltest.TestCase):
   def test_a_push_of_a_sequential_run_takes_one(self):
     np.testing.assert_array_equal(record.times(runs.sequential()), [10, 20, 30])
 
+  def test_a_trace_is_in_seconds_which_a_sequential_run_does_not_tell(self):
+    times = record.times(runs.sequential(delays="trace.csv"))
+    np.testing.assert_array_equal(times, [np.nan] * 3)
+
+  def test_says_what_is_no_run(self):
+    record.check([runs.run(), runs.sequential()], "results.jsonl")
+    other = {k: v for k, v in runs.run().items() if k != "history"}
+    with self.assertRaisesRegex(
+      errors.UserError, "^results.jsonl: record 2 has no 'history'"
+    ):
+      record.check([runs.run(), other], "results.jsonl")
+
   def test_the_last_test_error_is_the_runs(self):
     np.testing.assert_array_equal(
       record.test_errors(runs.run(test_error=0.04)), [0.5, 0.2, 0.04]
@@ -33,28 +46,6 @@ class RecordTest(absltest.TestCase):
 
   def test_without_epochs_there_are_no_test_errors(self):
     self.assertEmpty(record.test_errors(runs.run(history=[])))
-
-
-class CompleteTest(absltest.TestCase):
-  def test_takes_pushes_that_are_missing_from_another_run(self):
-    one = runs.sequential(history=[{"loss": 2.0}, {"loss": 1.0}])
-    other = runs.run(history=[{"pushes": 7}, {"pushes": 5}])
-    completed, same = record.complete([one, other])
-    np.testing.assert_array_equal(record.pushes(completed), [7, 12])
-    np.testing.assert_array_equal(record.column(completed, "loss"), [2, 1])
-    self.assertEqual(same, other)
-    self.assertNotIn("pushes", one["history"][0])
-
-  def test_leaves_pushes_that_are_there(self):
-    one = runs.run(history=[{"pushes": 7}])
-    other = runs.run(history=[{"pushes": 9}])
-    self.assertEqual(record.complete([one, other]), [one, other])
-
-  def test_what_no_run_says_stays_unknown(self):
-    one = runs.sequential(history=[{"loss": 2.0}, {"loss": 1.0}])
-    other = runs.run(history=[{"pushes": 7}])
-    completed, _ = record.complete([one, other])
-    np.testing.assert_array_equal(record.pushes(completed), [7, np.nan])
 
 
 if __name__ == "__main__":

@@ -104,11 +104,6 @@ class BySettingTest(parameterized.TestCase):
     )
     self.assertEqual([setting.batch_size for setting in grouped], [16, 32])
 
-  def test_completes_pushes(self):
-    one = runs.sequential(history=[{"loss": 2.0}])
-    (records,) = settings.by_setting([one, runs.run()]).values()
-    self.assertEqual(records[0]["history"], [{"loss": 2.0, "pushes": 10}])
-
 
 class SettingTest(parameterized.TestCase):
   def test_title_and_details(self):
@@ -121,6 +116,12 @@ class SettingTest(parameterized.TestCase):
       "batch size 16, 3 epochs, inner optimizer sgd, momentum 0.9, async batch "
       "normalization, trained on train[:50%]",
     )
+
+  def test_momentum_is_that_of_sgd(self):
+    setting = settings.setting_of(
+      runs.run(momentum=0.9, inner_optimizer="adamw")
+    )
+    self.assertNotIn("momentum", setting.details)
 
   def test_file_name(self):
     self.assertEqual(

@@ -440,6 +440,26 @@ class CountingTest(parameterized.TestCase):
     self.assertEqual(driver.statistics().staleness_sum, 0)
     self.assertEqual(driver.statistics().pushes, 1)
 
+  @parameterized.parameters(False, True)
+  def test_staleness_is_in_updates_where_gradients_accumulate(
+    self, jit_compile
+  ):
+    driver = _Driver(
+      [[1.0]],
+      compensation.StalenessAware(),
+      lambda: keras.optimizers.SGD(1.0, gradient_accumulation_steps=2),
+      num_workers=2,
+      jit_compile=jit_compile,
+    )
+    for worker in range(2):
+      driver.pull(worker)
+    for worker in (0, 0, 0, 0, 1):
+      driver.push(worker, [[0.0]])
+    # Of its own pushes, the weights never moved while worker 0 computed.
+    statistics = driver.statistics()
+    self.assertEqual(statistics.staleness_sum, 2)
+    self.assertEqual(statistics.staleness_max, 2)
+
   def test_measures_forecasts_made_before_the_report(self):
     driver = _Driver([[1.0]], _LOSS())
     driver.pull(0)
@@ -644,6 +664,64 @@ _OPTIMIZERS = (
     ),
   ),
 )
+
+
+class RateFactorTest(parameterized.TestCase):
+  @parameterized.product(
+    learning_rate=(
+      0.5,
+      keras.optimizers.schedules.ExponentialDecay(0.5, 1, 0.5),
+    ),
+    jit_compile=(False, True),
+  )
+  def test_adam_takes_smaller_steps(self, learning_rate, jit_compile):
+    """Which a factor of the gradient would leave as they are."""
+    driver = _Driver(
+      [[1.0]],
+      compensation.StalenessAware(),
+      lambda: keras.optimizers.Adam(learning_rate, epsilon=0.0),
+      num_workers=2,
+      jit_compile=jit_compile,
+    )
+    for worker in range(2):
+      driver.pull(worker)
+    weights = [1.0]
+    for worker in (0, 0, 0, 0, 1):
+      (weight,), _, _ = driver.push(worker, [[1.0]])
+      weights.append(float(weight[0]))
+    factors = np.array([1.0, 1.0, 1.0, 1.0, 0.25])
+    if callable(learning_rate):
+      factors *= 0.5 ** np.arange(5)
+    # All gradients are 1, and so is their average over their root mean square.
+    np.testing.assert_allclose(-np.diff(weights), 0.5 * factors, rtol=1e-4)
+
+  def test_the_learning_rate_itself_is_left_alone(self):
+    driver = _Driver([[1.0]], compensation.LossCompensated(), num_workers=4)
+    optimizer = driver.server.shards[0].optimizer
+    before = optimizer._learning_rate
+    for worker in (0, 1):
+      driver.pull(worker)
+      (weight,), _, _ = driver.push(worker, [[1.0]])
+    self.assertIs(optimizer._learning_rate, before)
+    self.assertAlmostEqual(float(optimizer.learning_rate), 0.1)
+    # A window of 1 of 4 workers, or a little more after the first push.
+    self.assertAlmostEqual(float(weight[0]), 1.0 - 2 * 0.025, delta=2e-3)
+
+
+class StepSizeTest(absltest.TestCase):
+  def test_is_that_of_the_latest_update(self):
+    """Not of a push that only adds to an accumulated gradient."""
+    driver = _Driver(
+      [[1.0, 1.0]],
+      compensation.GapAware(),
+      lambda: keras.optimizers.SGD(1.0, gradient_accumulation_steps=2),
+    )
+    driver.pull(0)
+    squares = []
+    for gradient in (3.0, 1.0, 5.0):
+      driver.push(0, [[gradient, 0.0]])
+      squares.append(float(driver.server.shards[0].step_square.value))
+    np.testing.assert_allclose(squares, [0.0, 4.0, 4.0], rtol=1e-6)
 
 
 class InnerOptimizerTest(parameterized.TestCase):

@@ -72,6 +72,14 @@ class ReportTest(parameterized.TestCase):
     self._write("")
     self._assert_one_line(_preloaded(f"--results={self.folder}"), "no results")
 
+  def test_records_of_something_else(self):
+    record = runs.run(test_error=0.25)
+    del record["history"]
+    self._write(json.dumps(record) + "\n")
+    self._assert_one_line(
+      _preloaded(f"--results={self.results}"), "record 1 has no 'history'"
+    )
+
   def test_a_missing_file(self):
     path = self.folder / "nowhere.jsonl"
     self._assert_one_line(_preloaded(f"--results={path}"), str(path))
