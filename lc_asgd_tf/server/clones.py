@@ -94,11 +94,12 @@ def exempt_copies(
   Args:
     optimizer: not built yet.
     variables: those that the optimizer's exemptions are about.
-    copies: one per variable, on which the optimizer will be built.
+    copies: on which the optimizer will be built: one per variable, or a single
+      one of all, which are then exempt together or not at all.
   """
   exempt = [
     copy
-    for variable, copy in zip(variables, copies, strict=True)
+    for variable, copy in zip(variables, copies, strict=False)
     if not decays(optimizer, variable)
   ]
   optimizer.exclude_from_weight_decay(var_list=exempt)

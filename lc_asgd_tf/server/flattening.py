@@ -52,7 +52,7 @@ def is_possible(
   return (
     type(inner_optimizer) in _ELEMENTWISE
     and not inner_optimizer.clipnorm
-    and len({clones.decays(inner_optimizer, v) for v in variables}) == 1
+    and len({clones.decays(inner_optimizer, v) for v in variables}) <= 1
     and is_elementwise(compensation)
     and all(
       variable.dtype == "float32" and variable.constraint is None

@@ -85,10 +85,7 @@ class Shard:
     else:
       self.weights = [clones.clone(variable) for variable in variables]
     self.optimizer = inner_optimizer
-    # Of one vector, all variables are exempt or none.
-    clones.exempt_copies(
-      inner_optimizer, variables[: len(self.weights)], self.weights
-    )
+    clones.exempt_copies(inner_optimizer, variables, self.weights)
     self.optimizer.build(self.weights)
     self.second_moments = []
     if compensation.second_moment_decay is not None:
