@@ -117,6 +117,13 @@ def _push(rule: str) -> Callable[[], None]:
     optimizer.compensation,
     num_workers=_WORKERS.value,
     flat=True,
+    # As on a ps: with every push, the forecast is brought up to date.
+    loss_predictor=(
+      optimizer.loss_predictor
+      if optimizer.compensation.uses_prediction
+      else None
+    ),
+    follows=True,
   )
   del variable
   gradient = tf.random.stateless_normal([_WEIGHTS.value], [0, 1])
