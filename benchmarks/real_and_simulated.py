@@ -66,13 +66,19 @@ def main(argv: Sequence[str]) -> None:
   real = comparison.Store(directory / "real")
   replayed = comparison.Store(directory / "replayed")
   options = (_MILLISECONDS.value / 1e3, _SPREAD.value)
+  # The cell is told by its trace: whatever else matters is in the name.
+  variant = "".join(
+    f"-{flag.name}={flag.value}"
+    for flag in (_MILLISECONDS, _SPREAD, _EPOCHS, _LEARNING_RATE)
+    if flag.value != flag.default
+  )
   cells = [
     comparison.Cell(
       dataset="digits",
       model="deep_mlp",
       rule=rule,
       num_workers=int(workers),
-      delays=str(directory / f"{rule}-{workers}-{seed}" / "trace.csv"),
+      delays=str(directory / f"{rule}-{workers}-{seed}{variant}" / "trace.csv"),
       inner_optimizer="sgd",
       learning_rate=_LEARNING_RATE.value,
       momentum=0.0,
