@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 
@@ -76,6 +77,7 @@ def _work(run_cells, tasks, results) -> None:
   """Runs groups of cells until there are none left."""
   # Ctrl-C is the parent's to deal with.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
+  threading.Thread(target=_end_with_parent, daemon=True).start()
   try:
     while (group := tasks.get()) is not None:
       for cell, result in run_cells(group):
@@ -84,6 +86,12 @@ def _work(run_cells, tasks, results) -> None:
     results.put((None, errors.UserError(str(error))))
   except Exception:
     results.put((None, RuntimeError(traceback.format_exc())))
+
+
+def _end_with_parent() -> None:
+  """Ends this process when its parent is gone, killed perhaps."""
+  multiprocessing.parent_process().join()
+  os._exit(1)
 
 
 def _next(results, workers):

@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import subprocess
+import sys
 import time
 
 from absl.testing import absltest
@@ -41,6 +43,26 @@ def _killed(cells):
   os.kill(os.getpid(), 9)
 
 
+def _endless(cells):
+  yield cells[0], {"process": os.getpid()}
+  time.sleep(600)
+
+
+def _kill(process):
+  try:
+    os.kill(process, 9)
+  except ProcessLookupError:
+    pass
+
+
+_RUN_ENDLESSLY = """
+from lc_asgd_tf.comparison import runner
+from tests.comparison import runner_test
+for _, result in runner.run(runner_test._CELLS, runner_test._endless, 1):
+  print(result["process"], flush=True)
+"""
+
+
 class RunnerTest(absltest.TestCase):
   def test_runs_each_cell_once_and_programs_in_one_process(self):
     before = dict(os.environ)
@@ -73,6 +95,16 @@ class RunnerTest(absltest.TestCase):
     next(results)
     with self.assertRaisesRegex(errors.UserError, "died .exit code -9"):
       next(results)
+
+  def test_nothing_outlives_a_killed_comparison(self):
+    comparison = subprocess.Popen(
+      [sys.executable, "-c", _RUN_ENDLESSLY], stdout=subprocess.PIPE, text=True
+    )
+    worker = int(comparison.stdout.readline())
+    self.addCleanup(_kill, worker)
+    comparison.kill()
+    # What the worker writes to ends when there is nobody to write to it.
+    comparison.communicate(timeout=20)
 
 
 if __name__ == "__main__":
