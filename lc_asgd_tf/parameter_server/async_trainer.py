@@ -234,8 +234,10 @@ class AsyncTrainer:
       ValueError: if the checkpoint is of another model, optimizer or cluster.
       tf.errors.NotFoundError: if there is none.
     """
+    remote = self._built_remote()
+    self._end_interrupted()
     try:
-      self._built_remote().restore(path)
+      remote.restore(path)
     except ValueError as error:
       raise errors.UserError(
         f"The checkpoint {path} does not fit this model, optimizer and number "
