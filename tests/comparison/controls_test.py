@@ -270,7 +270,7 @@ class ShuffledRatioTest(parameterized.TestCase):
         predicted_change=-ratio, loss=loss, signals=signals
       )
       signals = rule.observe(sums, arrival)
-      a, b = rule.coefficients(sums, arrival._replace(signals=signals))
+      a, b, _ = rule.coefficients(sums, arrival._replace(signals=signals))
       return signals, 1.0 - b / a / trust
 
     signals = tf.constant(rule.initial_signals)
@@ -310,7 +310,7 @@ class ShuffledRatioTest(parameterized.TestCase):
     self.assertNotEqual(lags, other)
 
   def test_all_but_the_ratio_is_as_in_lc_asgd(self):
-    """With the cap off, a is what brake and window make of the prediction."""
+    """With the cap off, the brake makes a and the window T / M of it."""
     rng = np.random.default_rng(0)
     ledgers = [
       server.Ledger(3, rule(cap=False))
@@ -325,15 +325,17 @@ class ShuffledRatioTest(parameterized.TestCase):
       loss = rng.uniform(0.5, 2.0)
       for k, ledger in enumerate(ledgers):
         ledger.loss_forecast.assign(line)
-        (a, b), _, _ = ledger.arrive(
+        (a, b, share), _, _ = ledger.arrive(
           tf.constant(push % 3, tf.int64),
           tf.constant(loss, tf.float32),
           tf.constant(tf.stack(sums), tf.float32),
         )
-        factors[k].append(float(a))
+        factors[k].append((float(a), float(share)))
         ratios[k].append(float(b / a))
     np.testing.assert_array_equal(*factors)
-    self.assertLess(min(factors[0]), 0.9 * max(factors[0]))
+    brakes, windows = np.transpose(factors[0])
+    self.assertLess(min(brakes), 0.9 * max(brakes))
+    self.assertLess(min(windows), max(windows))
     self.assertFalse(np.array_equal(*ratios))
 
 

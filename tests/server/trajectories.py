@@ -272,7 +272,8 @@ def simulate(
       delta = 0.0
       if line is not None:
         now, then = (line.level + line.slope * v for v in (t, pulled[m]))
-        delta = np.exp(min(now, 3)) - np.exp(min(then, 3))
+        most = max(line.level, 0) + 3
+        delta = np.exp(min(now, most)) - np.exp(min(then, most))
       average += max(pace, 1 / (t + 1)) * (np.log(reported + 1e-3) - average)
       tau = t - pulled[m]
       d = w - snapshots[m]
@@ -307,7 +308,7 @@ def simulate_dana(momentum: float) -> list[np.ndarray]:
 # more; the loss is predicted to rise; to rise beyond the bound of a forecast.
 FALLING = Line(level=1.2, slope=-0.16)
 RISING = Line(level=0.5, slope=0.07)
-DIVERGING = Line(level=2.55, slope=0.1)
+DIVERGING = Line(level=-0.5, slope=0.5)
 
 _RULES = (
   ("asgd", compensation.Uncompensated(), asgd, None),
