@@ -38,11 +38,13 @@ def main(argv: list[str]) -> int:
   options = comparison_flags.read()
   _import(options.imports)
   cells = _cells(options)
-  # What does not fit is said before anything is written or started.
-  comparison.load_dataset(cells[0], options.data_dir)
   store = comparison.Store(options.output_dir)
   noise.keep_in(store.path.with_name("compare.log"))
   missing = store.missing(cells, options.judge)
+  if missing:
+    # What does not fit is said before a process starts. Where all is done, the
+    # data need not be there any more.
+    comparison.load_dataset(missing[0], options.data_dir)
   run_cells = functools.partial(
     _run_cells, options.imports, options.data_dir, options.judge
   )

@@ -6,6 +6,9 @@ import tensorflow as tf
 
 from lc_asgd_tf.predictors import forecast as forecast_lib
 
+# Equal to no line, and not even to itself.
+_NO_LINE = np.full(4, np.nan)
+
 
 class OracleModel(keras.Model):
   """Computes each batch's loss at the server's weights, too.
@@ -29,8 +32,7 @@ class OracleModel(keras.Model):
     # The predictor's latest line, and the one put in its place, which stays
     # until the predictor draws another.
     self._predicted, self._replacement = (
-      tf.Variable(tf.fill([4], tf.cast(np.nan, tf.float64)), trainable=False)
-      for _ in range(2)
+      tf.Variable(_NO_LINE, trainable=False) for _ in range(2)
     )
 
   def compute_loss(
@@ -90,7 +92,7 @@ class OracleModel(keras.Model):
     """Forgets all comparisons."""
     self._sums.assign(tf.zeros_like(self._sums))
     for line in (self._predicted, self._replacement):
-      line.assign(tf.fill([4], tf.cast(np.nan, tf.float64)))
+      line.assign(_NO_LINE)
 
   def change_errors(self) -> dict[str, float | None]:
     """Returns mean absolute errors of the predicted change of the loss.

@@ -83,7 +83,7 @@ def register(name: str, rule: Rule) -> None:
   of the comparison needs to know the rule.
 
   Raises:
-    ValueError: if there is such a rule already.
+    UserError: if there is such a rule already.
   """
   if name in RULES | CONTROLS | SEQUENTIAL:
     raise errors.UserError(

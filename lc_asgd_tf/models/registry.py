@@ -40,10 +40,10 @@ def register(
       model from inputs to logits.
 
   Raises:
-    ValueError: if it is one of `NAMES`.
+    UserError: if it is one of `NAMES`.
   """
   if name in NAMES:
-    raise ValueError(f"There is a network {name!r} already.")
+    raise errors.UserError(f"There is a network {name!r} already.")
   _BUILDERS[name] = builder
 
 

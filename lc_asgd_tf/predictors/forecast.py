@@ -10,8 +10,8 @@ import tensorflow as tf
 
 # l + 1e-3 keeps the logarithm of a vanishing loss finite.
 _LOSS_FLOOR = 1e-3
-# Nobody foresees a loss this many times e-fold above 1 and above its level; and
-# beyond the second number, float32 ends.
+# How far a forecast of the log loss may lie above both 0 and its level, and
+# where it ends in any case, since float32 does a little later.
 _MAX_RISE = 3.0
 _MAX_LOG_LOSS = 80.0
 
