@@ -286,10 +286,10 @@ class RemoteServer:
     if not inner.built:
       return
     slots = {}
-    for name, variable in self._local_slots():
-      slots[name] = tf.convert_to_tensor(variable.value)
+    for key, variable in self._keyed_local_state():
+      slots[key] = tf.convert_to_tensor(variable.value)
       if variable is inner._iterations:
-        slots[name] *= self._pushes_per_local
+        slots[key] *= self._pushes_per_local
     for part in (*self._server.shards, *self._server.tables):
       part.assign_slots(slots)
 
@@ -311,8 +311,8 @@ class RemoteServer:
     for table, variable in zip(self._server.tables, self.tables, strict=True):
       variable.assign(values[id(table.weights)])
       slots = table.slots(values) | slots
-    for name, variable in self._local_slots():
-      value = slots[name]
+    for key, variable in self._keyed_local_state():
+      value = slots[key]
       if variable is self._optimizer.inner_optimizer._iterations:
         value //= self._pushes_per_local
       variable.assign(value)
@@ -322,12 +322,9 @@ class RemoteServer:
     ):
       local.assign(value)
 
-  def _local_slots(self):
-    """Yields the state of the model's inner optimizer, as in `Slots`."""
-    weights = self._model.trainable_variables
+  def _keyed_local_state(self):
     state = self._optimizer.inner_optimizer.variables
-    for (owner, name), variable in clones.keyed(state, weights):
-      yield (None if owner is None else id(weights[owner]), name), variable
+    return clones.keyed(state, self._model.trainable_variables)
 
   def checkpoint(self) -> tf.train.Checkpoint:
     """Returns a checkpoint of the server as it is now."""

@@ -33,19 +33,21 @@ def slot_prefix(variable: keras.Variable) -> str:
 
 
 Key = tuple[int | None, str]
-"""What of an optimizer's state a variable is.
+"""What of an optimizer's state a variable is, there as here.
 
-(i, name of the slot) if it belongs to weight i. Of the others, iterations and
-the like, Keras does not name all, but creates them in the same order, there as
-here: (None, which of them).
+(the id of the model's variable, name of the slot) if it belongs to a weight. Of
+the others, iterations and the like, Keras does not name all, but creates them
+in the same order: (None, which of them).
 """
 
-Slots = dict[tuple[int | None, str], tf.Tensor]
-"""An optimizer's state, by the same two, with the weight's id in place of i."""
+Slots = dict[Key, tf.Tensor]
+"""An optimizer's state."""
 
 
 def keyed(
-  state: Sequence[keras.Variable], weights: Sequence[keras.Variable]
+  state: Sequence[keras.Variable],
+  weights: Sequence[keras.Variable],
+  originals: Sequence[keras.Variable] | None = None,
 ) -> list[tuple[Key, keras.Variable]]:
   """Returns an optimizer's variables, each behind its key.
 
@@ -53,10 +55,11 @@ def keyed(
     state: the optimizer's variables.
     weights: what it was built on. Of weights that share a path, as they may in
       a subclassed model, the first has the first slot of a name.
+    originals: what the weights are copies of; None if of nothing.
   """
   owners = collections.defaultdict(list)
-  for i, weight in enumerate(weights):
-    owners[f"{slot_prefix(weight)}_"].append(i)
+  for weight, owner in zip(weights, originals or weights, strict=True):
+    owners[f"{slot_prefix(weight)}_"].append(id(owner))
   seen = collections.Counter()
   pairs = []
   for variable in state:

@@ -146,29 +146,32 @@ class Shard:
       values: the value of every variable, by the variable's id.
     """
     slots = {}
-    for key, variable in clones.keyed(self.optimizer.variables, self.weights):
+    for key, variable in self._keyed_state():
       parts = [values[id(variable)]]
       if key[0] is not None:
         parts = self.split(parts)
-      slots |= zip(self._names_of(key), parts, strict=True)
+      slots |= zip(self._keys_in_model(key), parts, strict=True)
     return slots
 
   def assign_slots(self, slots: clones.Slots) -> None:
     """Sets the inner optimizer's state, as far as it is known."""
-    for key, variable in clones.keyed(self.optimizer.variables, self.weights):
-      names = self._names_of(key)
-      if all(name in slots for name in names):
-        parts = [slots[name] for name in names]
+    for key, variable in self._keyed_state():
+      keys = self._keys_in_model(key)
+      if all(part in slots for part in keys):
+        parts = [slots[part] for part in keys]
         is_packed = self._flat and key[0] is not None
         variable.assign(self.packing.pack(parts) if is_packed else parts[0])
 
-  def _names_of(self, key):
-    """Returns what a variable of the inner optimizer's is in `Slots`."""
+  def _keyed_state(self):
+    originals = None if self._flat else self._variables
+    return clones.keyed(self.optimizer.variables, self.weights, originals)
+
+  def _keys_in_model(self, key):
+    """Returns the keys that share a variable: of one vector, everyone's."""
     owner, name = key
-    if owner is None:
-      return [(None, name)]
-    owners = self._variables if self._flat else [self._variables[owner]]
-    return [(id(variable), name) for variable in owners]
+    if owner is None or not self._flat:
+      return [key]
+    return [(id(variable), name) for variable in self._variables]
 
   def pull(self) -> tf.Tensor:
     """Returns what a worker pulls, w or a look ahead from it, as it travels."""

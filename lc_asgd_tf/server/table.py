@@ -102,21 +102,17 @@ class Table:
     Args:
       values: the value of every variable, by the variable's id.
     """
-    return {
-      name: values[id(variable)] for name, variable in self._named_state()
-    }
+    return {key: values[id(variable)] for key, variable in self._keyed_state()}
 
   def assign_slots(self, slots: clones.Slots) -> None:
     """Sets the inner optimizer's state, as far as it is known."""
-    for name, variable in self._named_state():
-      if name in slots:
-        variable.assign(slots[name])
+    for key, variable in self._keyed_state():
+      if key in slots:
+        variable.assign(slots[key])
 
-  def _named_state(self):
-    """Yields the inner optimizer's variables, as they are in `Slots`."""
+  def _keyed_state(self):
     state = [*self._slots, *self._scalars]
-    for (owner, name), variable in clones.keyed(state, [self.weights]):
-      yield (None if owner is None else id(self._variable), name), variable
+    return clones.keyed(state, [self.weights], [self._variable])
 
   def pull(self, ids: tf.Tensor) -> tf.Tensor:
     """Returns rows as they travel, shape=(k, width); see `pulled`.
