@@ -143,7 +143,7 @@ def _train(cell, seconds: float, spread: float) -> dict[str, object]:
     history = trainer.fit(
       dataset_fn,
       epochs=cell.epochs,
-      steps_per_epoch=dataset.num_train // cell.batch_size,
+      steps_per_epoch=datasets.steps_per_epoch(dataset, cell.batch_size),
       callbacks=[lc_asgd_tf.callbacks.TraceRecorder(trainer, trace)],
       verbose=0,
     ).history
@@ -168,19 +168,10 @@ def _slowed(batches, worker, num_workers, seconds, spread):
   """
   import tensorflow as tf
 
+  from benchmarks import slow_data
+
   position = tf.cast(worker, tf.float64) / max(1, num_workers - 1)
-  wait = seconds * (1 + (spread - 1) * position)
-  spec = batches.element_spec
-  flat = tf.nest.flatten(spec)
-  return tf.data.experimental.from_variant(
-    tf.raw_ops.SleepDataset(
-      input_dataset=tf.data.experimental.to_variant(batches),
-      sleep_microseconds=tf.cast(wait * 1e6, tf.int64),
-      output_types=[part.dtype for part in flat],
-      output_shapes=[part.shape for part in flat],
-    ),
-    spec,
-  )
+  return slow_data.delayed(batches, seconds * (1 + (spread - 1) * position))
 
 
 def _agreement_table(records) -> str:

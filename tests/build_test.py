@@ -20,7 +20,7 @@ _MAY_IMPORT_ONLY = {
   "lc_asgd_tf.compensation": ("lc_asgd_tf.errors",),
   # Servers enter it without `lc_asgd_tf/__init__.py`: see trainers/serve.py.
   "lc_asgd_tf.cluster": ("lc_asgd_tf.errors",),
-  "lc_asgd_tf.reports": ("lc_asgd_tf.errors",),
+  "lc_asgd_tf.reports": ("lc_asgd_tf.errors", "lc_asgd_tf.files"),
 }
 _MAY_NOT_IMPORT = {
   "lc_asgd_tf": ("benchmarks", "examples", "flags", "tests", "trainers"),

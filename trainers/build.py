@@ -6,7 +6,7 @@ import lc_asgd_tf
 from flags.data import DataOptions
 from flags.optimizer import OptimizerOptions
 from flags.training import TrainingOptions
-from lc_asgd_tf import compensation, datasets, errors
+from lc_asgd_tf import compensation, datasets
 from trainers import run_directory
 
 
@@ -61,12 +61,8 @@ def steps_per_epoch(
   Raises:
     UserError: if the training data does not fill one batch.
   """
-  if data.batch_size > dataset.num_train:
-    raise errors.UserError(
-      f"--batch_size={data.batch_size} is more than the {dataset.num_train} "
-      f"training examples of {dataset.name}."
-    )
-  return training.steps_per_epoch or dataset.num_train // data.batch_size
+  steps = datasets.steps_per_epoch(dataset, data.batch_size)
+  return training.steps_per_epoch or steps
 
 
 def result(

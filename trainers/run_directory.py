@@ -2,11 +2,12 @@
 
 import csv
 import datetime
+import io
 import json
 import os
 import pathlib
 
-from lc_asgd_tf import errors
+from lc_asgd_tf import errors, files
 
 _PARENT = "lc_asgd_runs"
 
@@ -112,12 +113,11 @@ class RunDirectory:
     if not rows:
       self.history_csv.unlink(missing_ok=True)
       return
-    partial = self.history_csv.with_suffix(".partial")
-    with open(partial, "w", newline="") as file:
-      writer = csv.DictWriter(file, rows[0].keys())
-      writer.writeheader()
-      writer.writerows(rows)
-    os.replace(partial, self.history_csv)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, rows[0].keys())
+    writer.writeheader()
+    writer.writerows(rows)
+    files.write_text(self.history_csv, text.getvalue())
 
   def history(self) -> list[dict[str, str]]:
     """Returns the lines of the history, as text."""
@@ -133,21 +133,12 @@ class RunDirectory:
       name: [finite(float(row[name])) for row in rows]
       for name in (rows[0] if rows else {})
     }
-    write_atomically(self.history_json, json.dumps(history, indent=2) + "\n")
+    files.write_text(self.history_json, json.dumps(history, indent=2) + "\n")
     return history
 
   def save_model(self, model) -> None:
     """Saves a Keras model, whole or not at all."""
-    partial = self.path / "partial.keras"
-    model.save(partial)
-    os.replace(partial, self.model)
-
-
-def write_atomically(path: pathlib.Path, text: str) -> None:
-  """Writes a file, whole or not at all."""
-  partial = path.with_suffix(path.suffix + ".partial")
-  partial.write_text(text)
-  os.replace(partial, path)
+    files.write(self.model, model.save)
 
 
 def finite(value: float) -> float | None:

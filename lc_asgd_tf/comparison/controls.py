@@ -1,16 +1,16 @@
 """Controls: rules without which a comparison would flatter LC-ASGD."""
 
+import keras
 import tensorflow as tf
 
 from lc_asgd_tf import compensation
 from lc_asgd_tf.compensation import delay_compensated, loss_compensated
-from lc_asgd_tf.compensation.compensation import serializable
 
 # How many ratios a shuffled one is drawn from.
 _RING = 64
 
 
-@serializable
+@keras.saving.register_keras_serializable(package="lc_asgd_tf")
 class ShuffledRatio(compensation.LossCompensated):
   """LC-ASGD whose ratio r is that of another push, drawn from the latest 64.
 
@@ -41,7 +41,7 @@ class ShuffledRatio(compensation.LossCompensated):
     return tf.gather(arrival.signals[-_RING:], place)
 
 
-@serializable
+@keras.saving.register_keras_serializable(package="lc_asgd_tf")
 class SingleDrawMetric(compensation.LossCompensated):
   """LC-ASGD with DC-ASGD-a's D = diag(g*g / sqrt(MS + 1e-7)).
 
@@ -54,7 +54,7 @@ class SingleDrawMetric(compensation.LossCompensated):
     return gradient * gradient * root * displacement
 
 
-@serializable
+@keras.saving.register_keras_serializable(package="lc_asgd_tf")
 class CappedDelayCompensated(compensation.DelayCompensatedAdaptive):
   """DC-ASGD-a with LC-ASGD's norm cap: u is never longer than g."""
 
@@ -84,7 +84,7 @@ class CappedDelayCompensated(compensation.DelayCompensatedAdaptive):
     return tf.cast(coefficients[0], u.dtype) * u
 
 
-@serializable
+@keras.saving.register_keras_serializable(package="lc_asgd_tf")
 class LossScaled(compensation.Compensation):
   """The literal reading: u <- g (predicted loss at w) / (loss at w_m).
 

@@ -84,11 +84,8 @@ def load_dataset(
   if cell.test_split:
     splits["test_split"] = cell.test_split
   dataset = datasets.load(cell.dataset, data_dir, **splits)
-  if cell.batch_size > dataset.num_train:
-    raise errors.UserError(
-      f"batch_size={cell.batch_size} is more than the {dataset.num_train} "
-      f"examples of {cell.dataset}."
-    )
+  # Raises what every process would.
+  datasets.steps_per_epoch(dataset, cell.batch_size)
   return dataset
 
 
@@ -114,7 +111,7 @@ class Program:
     judge: bool = False,
   ) -> None:
     self._dataset = load_dataset(cell, data_dir)
-    self._steps = self._dataset.num_train // cell.batch_size
+    self._steps = datasets.steps_per_epoch(self._dataset, cell.batch_size)
     self._test = self._dataset.test(256).cache()
     labels = np.concatenate([y.numpy() for _, y in self._test])
     self._constant_error = 1 - np.bincount(labels).max() / len(labels)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import keras
 import tensorflow as tf
 
 
@@ -153,8 +152,3 @@ def second_moment_update(
   Source: Zheng et al., arXiv 1609.08326, section 6.
   """
   return decay * second_moment + (1.0 - decay) * gradient * gradient
-
-
-def serializable(cls: type) -> type:
-  """Registers a class of this package with Keras's serialization."""
-  return keras.saving.register_keras_serializable(package="lc_asgd_tf")(cls)

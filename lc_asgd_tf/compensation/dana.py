@@ -1,5 +1,6 @@
 """DANA: a momentum per worker, and a look ahead along all of them."""
 
+import keras
 import tensorflow as tf
 
 from lc_asgd_tf.compensation import compensation
@@ -36,7 +37,7 @@ def look_ahead(
   return weights - learning_rate * momentum * total_velocity
 
 
-@compensation.serializable
+@keras.saving.register_keras_serializable(package="lc_asgd_tf")
 class LookAhead(compensation.Compensation):
   """v_m <- mu v_m + g;  u <- v_m;  a pull returns w - lr mu sum_j v_j.
 

@@ -1,5 +1,6 @@
 """DC-ASGD: a first-order Taylor correction of the late gradient."""
 
+import keras
 import tensorflow as tf
 
 from lc_asgd_tf.compensation import compensation
@@ -39,7 +40,7 @@ def adaptive_update(
   return gradient + lambda_t * gradient * gradient * displacement
 
 
-@compensation.serializable
+@keras.saving.register_keras_serializable(package="lc_asgd_tf")
 class DelayCompensatedConstant(compensation.Compensation):
   """DC-ASGD-c: u <- g + lambda g*g*(w - w_m).
 
@@ -69,7 +70,7 @@ class DelayCompensatedConstant(compensation.Compensation):
     return {"lambda_0": self.lambda_0}
 
 
-@compensation.serializable
+@keras.saving.register_keras_serializable(package="lc_asgd_tf")
 class DelayCompensatedAdaptive(compensation.Compensation):
   """DC-ASGD-a: u <- g + lambda_0 / sqrt(MS + 1e-7) g*g*(w - w_m).
 

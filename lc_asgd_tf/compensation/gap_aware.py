@@ -1,5 +1,6 @@
 """Gap-Aware: a gradient counts less, the further its weights have moved."""
 
+import keras
 import tensorflow as tf
 
 from lc_asgd_tf.compensation import compensation
@@ -21,7 +22,7 @@ def gap_aware_update(
   return gradient / (1.0 + gap)
 
 
-@compensation.serializable
+@keras.saving.register_keras_serializable(package="lc_asgd_tf")
 class GapAware(compensation.Compensation):
   """u <- g / (1 + abs(w - w_m) / C), elementwise.
 

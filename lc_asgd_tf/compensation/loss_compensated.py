@@ -7,6 +7,7 @@ this project's reconstruction; the paper's full text was not available to it.
 import functools
 from typing import NamedTuple
 
+import keras
 import tensorflow as tf
 
 from lc_asgd_tf.compensation import compensation
@@ -165,7 +166,7 @@ def coefficients(
   return scale, scale * c
 
 
-@compensation.serializable
+@keras.saving.register_keras_serializable(package="lc_asgd_tf")
 class LossCompensated(compensation.Compensation):
   """LC-ASGD: u <- a g + b D d, with a and b set by the predicted loss.
 

@@ -1,5 +1,6 @@
 """Staleness-aware ASGD: the later a gradient, the less it counts."""
 
+import keras
 import tensorflow as tf
 
 from lc_asgd_tf.compensation import compensation
@@ -14,7 +15,7 @@ def staleness_aware_factor(staleness: tf.Tensor) -> tf.Tensor:
   return 1.0 / tf.maximum(staleness, 1.0)
 
 
-@compensation.serializable
+@keras.saving.register_keras_serializable(package="lc_asgd_tf")
 class StalenessAware(compensation.Compensation):
   """u <- g;  lr <- lr / max(tau, 1), for this update.
 

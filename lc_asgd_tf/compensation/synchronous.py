@@ -1,9 +1,11 @@
 """SSGD: nobody is late, because everybody waits."""
 
+import keras
+
 from lc_asgd_tf.compensation import compensation
 
 
-@compensation.serializable
+@keras.saving.register_keras_serializable(package="lc_asgd_tf")
 class Synchronous(compensation.Compensation):
   """u <- the mean of M gradients at the same w, one update per round.
 

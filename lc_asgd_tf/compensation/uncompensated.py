@@ -1,9 +1,11 @@
 """ASGD: a late gradient is applied as it is."""
 
+import keras
+
 from lc_asgd_tf.compensation import compensation
 
 
-@compensation.serializable
+@keras.saving.register_keras_serializable(package="lc_asgd_tf")
 class Uncompensated(compensation.Compensation):
   """u <- g.
 

@@ -1,11 +1,12 @@
 """All workers take the same time, always."""
 
+import keras
 import numpy as np
 
 from lc_asgd_tf.delays import delays
 
 
-@delays.serializable
+@keras.saving.register_keras_serializable(package="lc_asgd_tf")
 class Constant(delays.Delays):
   """Every step takes 1: workers take turns, and staleness is M - 1.
 

@@ -1,6 +1,5 @@
 """How long simulated workers take for a step."""
 
-import keras
 import numpy as np
 
 # After so many steps of one worker, its delays repeat.
@@ -50,11 +49,6 @@ class Delays:
   def from_config(cls, config: dict[str, object]) -> "Delays":
     """Returns the delays that `get_config` described."""
     return cls(**config)
-
-
-def serializable(cls: type) -> type:
-  """Registers a class of this package with Keras's serialization."""
-  return keras.saving.register_keras_serializable(package="lc_asgd_tf")(cls)
 
 
 def check_positive(name: str, value: float) -> float:

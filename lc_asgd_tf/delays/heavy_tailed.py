@@ -1,9 +1,11 @@
 """Equal workers with stragglers now and then."""
 
+import keras
+
 from lc_asgd_tf.delays import delays
 
 
-@delays.serializable
+@keras.saving.register_keras_serializable(package="lc_asgd_tf")
 class HeavyTailed(delays.Delays):
   """Pareto delays of mean 1: most steps are quick, a few take very long.
 

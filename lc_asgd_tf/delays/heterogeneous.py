@@ -1,9 +1,11 @@
 """Workers of different speeds, whose steps vary."""
 
+import keras
+
 from lc_asgd_tf.delays import delays
 
 
-@delays.serializable
+@keras.saving.register_keras_serializable(package="lc_asgd_tf")
 class Heterogeneous(delays.Delays):
   """Gamma delays, whose mean is itself a Gamma draw per worker.
 

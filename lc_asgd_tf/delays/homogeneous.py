@@ -1,9 +1,11 @@
 """Equal workers, whose steps vary."""
 
+import keras
+
 from lc_asgd_tf.delays import delays
 
 
-@delays.serializable
+@keras.saving.register_keras_serializable(package="lc_asgd_tf")
 class Homogeneous(delays.Delays):
   """Gamma delays of mean 1, the same for all workers.
 

@@ -3,6 +3,7 @@
 import csv
 import os
 
+import keras
 import numpy as np
 
 from lc_asgd_tf import errors
@@ -12,7 +13,7 @@ _COLUMNS = ("worker", "seconds")
 _REST = "rest_seconds"
 
 
-@delays.serializable
+@keras.saving.register_keras_serializable(package="lc_asgd_tf")
 class Trace(delays.Delays):
   """Delays from a CSV file with the columns `worker` and `seconds`.
 

@@ -10,7 +10,7 @@ import matplotlib.figure
 import matplotlib.ticker
 import numpy as np
 
-from lc_asgd_tf.reports import files
+from lc_asgd_tf import files
 
 FONT_SIZE = 8.5
 """Of labels, in points."""

@@ -4,11 +4,10 @@ import os
 import pathlib
 from collections.abc import Iterator, Sequence
 
-from lc_asgd_tf import errors
+from lc_asgd_tf import errors, files
 from lc_asgd_tf.reports import (
   captions,
   figures,
-  files,
   plots,
   rules,
   settings,
@@ -58,10 +57,7 @@ def write(
   try:
     directory.mkdir(parents=True, exist_ok=True)
     text = "\n\n".join(_parts(records, directory, target_error)) + "\n"
-    files.write(
-      directory / FILE_NAME,
-      lambda path: pathlib.Path(path).write_text(text, encoding="utf-8"),
-    )
+    files.write_text(directory / FILE_NAME, text)
   except OSError as error:
     raise errors.UserError(
       f"cannot write a report to {directory}: {error.strerror}."

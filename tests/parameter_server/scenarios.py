@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 import lc_asgd_tf
+from benchmarks import slow_data
 from lc_asgd_tf import compensation
 
 BATCH = 4
@@ -253,21 +254,6 @@ def _constant_loss(y_true, y_pred):
   return 1000.0 + 0.0 * _linear_loss(y_true, y_pred)
 
 
-def _after(microseconds, dataset):
-  """Returns the data set, each of whose elements takes that long."""
-  variant = tf.raw_ops.SleepDataset(
-    input_dataset=dataset._variant_tensor,
-    sleep_microseconds=tf.constant(microseconds, tf.int64),
-    output_types=tf.nest.flatten(
-      tf.nest.map_structure(lambda spec: spec.dtype, dataset.element_spec)
-    ),
-    output_shapes=tf.nest.flatten(
-      tf.nest.map_structure(lambda spec: spec.shape, dataset.element_spec)
-    ),
-  )
-  return tf.data.experimental.from_variant(variant, dataset.element_spec)
-
-
 def interruptions(strategy):
   """Whatever ends training early, nothing is pushed after it."""
   model = _counting_model()
@@ -284,7 +270,7 @@ def interruptions(strategy):
 
   def slow_ones():
     # So slow that the coordinator stops them in time, however busy it is.
-    return _after(50_000, _ones().repeat())
+    return slow_data.delayed(_ones().repeat(), 0.05)
 
   stopped = trainer.fit(
     slow_ones, epochs=2, steps_per_epoch=many, verbose=0, callbacks=[Stop()]

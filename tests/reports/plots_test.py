@@ -3,7 +3,8 @@ import pathlib
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from lc_asgd_tf.reports import figures, files, plots, styles
+from lc_asgd_tf import files
+from lc_asgd_tf.reports import figures, plots, styles
 from tests.reports import runs
 
 

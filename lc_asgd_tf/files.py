@@ -19,3 +19,8 @@ def write(
     os.replace(partial, path)
   finally:
     partial.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+  """Replaces a file by a text, in UTF-8, as `write` does."""
+  write(path, lambda partial: pathlib.Path(partial).write_text(text, "utf-8"))
