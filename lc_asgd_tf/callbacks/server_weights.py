@@ -78,6 +78,11 @@ class ServerWeights(keras.callbacks.Callback):
         )
       simulation.adopt_changes()
 
+  def on_train_end(self, logs=None) -> None:
+    """Leaves it to the next `fit` to have such a callback."""
+    if optimizer := self._optimizer():
+      optimizer.shows_server_weights = False
+
   def on_epoch_begin(self, epoch, logs=None) -> None:
     """Loads the snapshot, and begins the epoch's statistics."""
     self._show_snapshot()

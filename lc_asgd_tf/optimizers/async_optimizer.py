@@ -1,5 +1,7 @@
 """The Keras optimizer around a compensation rule."""
 
+import operator
+
 import keras
 import tensorflow as tf
 from keras.saving import deserialize_keras_object, serialize_keras_object
@@ -54,7 +56,7 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
     name: as in Keras.
 
   Raises:
-    TypeError: if `inner_optimizer` is not a Keras optimizer.
+    TypeError: if an argument is of another type than these.
     ValueError: if `inner_optimizer` cannot be hosted on a server.
   """
 
@@ -68,8 +70,21 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
     seed: int = 0,
     name: str | None = None,
   ) -> None:
+    try:
+      num_workers = operator.index(num_workers)
+    except TypeError:
+      raise TypeError(
+        f"num_workers must be an int, got {num_workers!r}."
+      ) from None
     if num_workers < 1:
       raise ValueError(f"num_workers must be at least 1, got {num_workers}.")
+    if compensation is not None and not isinstance(
+      compensation, compensation_lib.Compensation
+    ):
+      raise TypeError(
+        "compensation must be an lc_asgd_tf.compensation.Compensation, got "
+        f"{compensation!r}."
+      )
     if delays is not None and not isinstance(delays, delays_lib.Delays):
       raise TypeError(
         f"delays must be an lc_asgd_tf.delays.Delays, got {delays!r}."
@@ -92,7 +107,7 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
     self._accumulation = inner_optimizer.gradient_accumulation_steps
     self.compensation = compensation or compensation_lib.Uncompensated()
     self.loss_predictor = predictors.get(loss_predictor)
-    self.num_workers = int(num_workers)
+    self.num_workers = num_workers
     self.delays = delays
     self.seed = int(seed)
     self._simulation = None
@@ -110,6 +125,10 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
         self.inner_optimizer.build(variables)
       else:
         self._simulation = simulation.Simulation(self, variables)
+        # So that `tf.train.Checkpoint` finds it.
+        self._simulation_state = tf.train.Checkpoint(
+          variables=[variable.value for variable in self._simulation.variables]
+        )
     super().build(variables)
 
   def apply(self, grads, trainable_variables=None) -> None:
@@ -124,14 +143,25 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
 
     Raises:
       ValueError: if the rule needs the loss and `scale_loss` has not seen it,
-        or if there are other variables than in `build`.
+        if there are other variables than in `build`, or if there was no
+        `build` and there are none.
     """
+    if not self.built and trainable_variables is None:
+      raise ValueError(
+        "The optimizer is not built: pass the variables, too, or call "
+        "`build(variables)` first."
+      )
     if not self.built:
       self.build(list(trainable_variables))
     if self._simulation is None:
       self.inner_optimizer.apply(grads, trainable_variables)
     else:
       self._simulation.step(grads, trainable_variables)
+
+  def apply_gradients(self, grads_and_vars):
+    """Applies pairs of gradients and variables; returns `iterations`."""
+    super().apply_gradients(grads_and_vars)
+    return self.iterations
 
   @property
   def simulation(self) -> simulation.Simulation | None:
@@ -185,6 +215,21 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
       return self._variables + self.inner_optimizer.variables
     return self._variables + self._simulation.variables
 
+  def set_weights(self, weights) -> None:
+    """Sets `variables`, one value each.
+
+    Raises:
+      ValueError: if there are more or fewer, or of other shapes.
+    """
+    variables = self.variables
+    if len(weights) != len(variables):
+      raise ValueError(
+        f"{type(self).__name__} has {len(variables)} variables, got "
+        f"{len(weights)} values."
+      )
+    for variable, weight in zip(variables, weights, strict=True):
+      variable.assign(weight)
+
   @property
   def learning_rate(self):
     """The inner optimizer's learning rate."""
@@ -198,6 +243,17 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
   def iterations(self):
     """The inner optimizer's count of updates."""
     return self.inner_optimizer.iterations
+
+  @property
+  def loss_scale_factor(self):
+    """The inner optimizer's factor of the loss."""
+    return self.inner_optimizer.loss_scale_factor
+
+  @loss_scale_factor.setter
+  def loss_scale_factor(self, factor) -> None:
+    # Keras sets it before there is an inner optimizer.
+    if "inner_optimizer" in self.__dict__:
+      self.inner_optimizer.loss_scale_factor = factor
 
   def scale_loss(self, loss):
     """Takes note of the loss; scales it as the inner optimizer asks for."""

@@ -42,9 +42,9 @@ class SimulatedWorkers:
     synchronous: bool = False,
   ) -> None:
     self._synchronous = synchronous
-    self._delays = tf.Variable(delays.table(num_workers), trainable=False)
+    self._delays = tf.Variable(_table(delays, num_workers), trainable=False)
     self._rests = self.pulls = None
-    rests = delays.rests(num_workers)
+    rests = _rests(delays, num_workers)
     if rests is not None and not synchronous:
       self._rests = tf.Variable(rests, trainable=False)
       self.pulls = _state(tf.zeros([num_workers], tf.float64))
@@ -63,8 +63,8 @@ class SimulatedWorkers:
       ValueError: if workers are to rest now, and were not at first.
     """
     num_workers = self._delays.shape[0]
-    table = delays.table(num_workers)
-    rests = None if self._synchronous else delays.rests(num_workers)
+    table = _table(delays, num_workers)
+    rests = None if self._synchronous else _rests(delays, num_workers)
     if rests is not None and self._rests is None:
       raise ValueError(
         "These workers were made for delays without rests: make new ones."
@@ -174,6 +174,28 @@ class SimulatedWorkers:
 
   def _slot(self, worker: tf.Tensor) -> tf.Tensor:
     return tf.zeros_like(worker) if self._synchronous else worker
+
+
+def _table(delays: delays_lib.Delays, num_workers: int) -> np.ndarray:
+  """Returns the delays, shape=(M, k), float64, once they are known to be so."""
+  table = np.asarray(delays.table(num_workers), np.float64)
+  if table.ndim != 2 or len(table) != num_workers or not table.size:
+    raise ValueError(
+      f"{type(delays).__name__}.table({num_workers}) must have one row of "
+      f"delays per worker, got the shape {table.shape}."
+    )
+  if not (np.isfinite(table) & (table > 0)).all():
+    raise ValueError(
+      f"{type(delays).__name__}.table({num_workers}) has delays that are not "
+      "positive numbers."
+    )
+  return table
+
+
+def _rests(delays: delays_lib.Delays, num_workers: int) -> np.ndarray | None:
+  """Returns the rests, shape=(M, k), float64, or None."""
+  rests = delays.rests(num_workers)
+  return None if rests is None else np.asarray(rests, np.float64)
 
 
 def _state(value) -> keras.Variable:

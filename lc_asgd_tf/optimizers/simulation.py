@@ -26,6 +26,11 @@ class Simulation:
   def __init__(self, optimizer, variables: Sequence[keras.Variable]) -> None:
     self._optimizer = optimizer
     self._variables = list(variables)
+    for variable in self._variables:
+      if not isinstance(variable, keras.Variable):
+        raise errors.UserError(
+          f"Simulated workers train a keras.Variable, got {variable!r}."
+        )
     rule = optimizer.compensation
     # In between, forecasts move along (see `forecast`): learning at every push
     # would cost most of the step.
@@ -57,6 +62,10 @@ class Simulation:
       step_predictor=step_predictor,
       # Nobody else pushes; the train step is compiled, or not, as a whole.
       jit_compile=False,
+    )
+    # Eager training would compile it in every lesson.
+    self._compiled_learn = tf.function(
+      self.server.learn, jit_compile=True, autograph=False
     )
     self._packing = self.server.shards[0].packing
     self.workers = simulated_workers.SimulatedWorkers(
@@ -128,7 +137,7 @@ class Simulation:
     """Trains the predictors, whenever so many pushes are new."""
     version = tf.convert_to_tensor(self.server.ledger.version.value)
     pushes = self._pushes_per_lesson
-    learn = tf.function(self.server.learn, jit_compile=True, autograph=False)
+    learn = self._compiled_learn
     if pushes == 1:
       learn(version - 1)
       return
@@ -185,7 +194,7 @@ class Simulation:
     held = self._packing.pack([v.value for v in self._variables])
     # After an interruption the model still holds a snapshot.
     ours = (self.server.shards[0].current(), self.workers.snapshot())
-    if not any(bool(tf.reduce_all(held == known)) for known in ours):
+    if not any(_same_bits(held, known) for known in ours):
       self._adopt()
 
   def _adopt(self) -> None:
@@ -194,6 +203,8 @@ class Simulation:
     for weight, variable in zip(shard.weights, self._variables, strict=True):
       weight.assign(variable.value)
     self.workers.keep_for_all(shard.pull())
+    everyone = tf.fill([self._optimizer.num_workers], True)
+    self.server.ledger.pull_together(everyone)
 
   def finalize(self, variables: Sequence[keras.Variable]) -> None:
     """Makes the model hold w, and the worker whose turn it is pull it."""
@@ -214,6 +225,10 @@ class Simulation:
     """Returns dense gradients in the order of `build`, zeros for None."""
     index = self._optimizer._get_variable_index
     variables = self._variables if variables is None else list(variables)
+    self._optimizer._check_variables_are_known(variables)
+    # For Keras's error if there are no gradients, and its warning if some are
+    # missing.
+    self._optimizer._filter_empty_gradients(gradients, variables)
     known = {index(v): g for v, g in zip(variables, gradients, strict=True)}
     if len(known) != len(self._variables):
       raise ValueError(
@@ -246,3 +261,11 @@ class Simulation:
         "or compile with auto_scale_loss=False."
       )
     return tf.constant(float("nan"))
+
+
+def _same_bits(one: tf.Tensor, other: tf.Tensor) -> bool:
+  """Returns whether packed vectors are equal, whatever they are made of."""
+  # What travels bit by bit may look like a NaN.
+  return bool(
+    tf.reduce_all(tf.bitcast(one, tf.int32) == tf.bitcast(other, tf.int32))
+  )

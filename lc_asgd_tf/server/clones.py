@@ -10,11 +10,13 @@ import tensorflow as tf
 def clone(variable: keras.Variable) -> keras.Variable:
   """Returns a variable of the same value on the current device.
 
-  It is named by the whole path, as the inner optimizer's slots are.
+  It is named by the whole path, as the inner optimizer's slots are, and has the
+  path by which some optimizers choose what to do.
   """
   copy = keras.Variable(
     value(variable), dtype=variable.dtype, name=slot_prefix(variable)
   )
+  copy._path = variable.path
   copy.constraint = variable.constraint
   return copy
 

@@ -67,6 +67,7 @@ class Shard:
       [tf.TensorSpec(v.shape, v.dtype) for v in variables]
     )
     self.wire = wire.Wire(self.packing.size, pull_dtype)
+    _check_precision(variables, compensation)
     wide = [v.path for v in variables if v.dtype != "float32"]
     if pull_dtype != "float32" and wide:
       raise errors.UserError(
@@ -306,3 +307,16 @@ class Shard:
           g, self.second_moments[row].value, decay
         )
       yield g, displacement and displacement[row], moment
+
+
+def _check_precision(variables, compensation):
+  """Raises a UserError where a rule would compute with packed doubles."""
+  computes = (
+    compensation.worker_momentum is not None or compensation.uses_step_size
+  )
+  for variable in variables:
+    if computes and variable.value.dtype.size > packing.CARRIER.size:
+      raise errors.UserError(
+        f"{type(compensation).__name__} works with weights of at most 32 bits, "
+        f"and {variable.path} is {variable.dtype}."
+      )

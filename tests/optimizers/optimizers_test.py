@@ -218,6 +218,24 @@ class ErrorTest(AsyncTestCase):
     with self.assertRaises(ValueError):
       new()
 
+  @parameterized.named_parameters(
+    ("rule", lambda: lc_asgd_tf.AsyncOptimizer("sgd", "dc_asgd")),
+    (
+      "class_of_a_rule",
+      lambda: lc_asgd_tf.AsyncOptimizer("sgd", compensation.Uncompensated),
+    ),
+    ("part_of_a_worker", lambda: lc_asgd_tf.ASGD(num_workers=2.7)),
+    ("no_number", lambda: lc_asgd_tf.ASGD(num_workers="4")),
+  )
+  def test_refuses_bad_types(self, new):
+    with self.assertRaisesRegex(TypeError, "must be an"):
+      new()
+
+  @parameterized.parameters(1, 2)
+  def test_gradients_alone_need_a_built_optimizer(self, num_workers):
+    with self.assertRaisesRegex(ValueError, "not built"):
+      lc_asgd_tf.ASGD(num_workers=num_workers).apply([tf.ones(2)])
+
 
 _SCHEDULE = keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)
 
@@ -313,6 +331,29 @@ class FitTest(AsyncTestCase):
     self.assert_same_bits(
       run(lc_asgd_tf.ASGD(0.1, momentum=0.9)),
       run(keras.optimizers.SGD(0.1, momentum=0.9)),
+    )
+
+  @parameterized.parameters(1, 2)
+  def test_apply_gradients_returns_iterations(self, num_workers):
+    optimizer = lc_asgd_tf.ASGD(0.1, num_workers=num_workers)
+    pairs = [(tf.ones(3), keras.Variable(np.ones(3, "float32"), name="v"))]
+    counts = [int(optimizer.apply_gradients(pairs)) for _ in range(3)]
+    self.assertEqual(counts, [1, 2, 3])
+
+  def test_loss_scale_beside_keras_own(self):
+    def moved(optimizer):
+      model = _model()
+      before = model.get_weights()
+      wrapped = keras.optimizers.LossScaleOptimizer(optimizer)
+      model.compile(wrapped, "mse", auto_scale_loss=False)
+      model.fit(_X, _Y, batch_size=12, shuffle=False, verbose=0)
+      pairs = zip(model.get_weights(), before, strict=True)
+      return [after - old for after, old in pairs]
+
+    # Keras clears the inner factor, since it scales by one of its own.
+    self.assert_same_bits(
+      moved(lc_asgd_tf.ASGD(0.1, loss_scale_factor=8.0)),
+      moved(keras.optimizers.SGD(0.1, loss_scale_factor=8.0)),
     )
 
 
@@ -448,6 +489,36 @@ class SavingTest(AsyncTestCase):
     other.optimizer.build(other.trainable_variables)
     other.load_weights(path)
     self.assert_same_bits(other.get_weights(), model.get_weights())
+    self.assert_same_bits(other.optimizer.variables, model.optimizer.variables)
+
+  @parameterized.parameters(1, 3)
+  def test_set_weights_sets_everything(self, num_workers):
+    def new():
+      return lc_asgd_tf.LCASGD(0.1, momentum=0.9, num_workers=num_workers)
+
+    model, _ = _fit(new(), epochs=1)
+    other = _model(seed=1)
+    other.compile(optimizer=new(), loss="mse")
+    other.optimizer.build(other.trainable_variables)
+    values = [variable.numpy() for variable in model.optimizer.variables]
+    other.optimizer.set_weights(values)
+    self.assert_same_bits(other.optimizer.variables, values)
+    with self.assertRaisesRegex(ValueError, "variables, got"):
+      other.optimizer.set_weights(values[:-1])
+
+  @parameterized.parameters(1, 3)
+  def test_tensorflow_checkpoints_hold_the_state(self, num_workers):
+    def new():
+      return lc_asgd_tf.DCASGD(0.1, momentum=0.9, num_workers=num_workers)
+
+    model, _ = _fit(new(), epochs=1)
+    path = os.path.join(self.create_tempdir().full_path, "checkpoint")
+    path = tf.train.Checkpoint(optimizer=model.optimizer).save(path)
+    other = _model(seed=1)
+    other.compile(optimizer=new(), loss="mse")
+    other.optimizer.build(other.trainable_variables)
+    restoring = tf.train.Checkpoint(optimizer=other.optimizer).restore(path)
+    restoring.assert_consumed()
     self.assert_same_bits(other.optimizer.variables, model.optimizer.variables)
 
 

@@ -147,6 +147,15 @@ class _Resting(delays.Homogeneous):
     return np.tile(np.where(rng.random(rests.shape) < 0.3, rests, 0), (1, 64))
 
 
+class _TableOf(delays.Delays):
+  def __init__(self, table):
+    super().__init__()
+    self._table = table
+
+  def table(self, num_workers):
+    return self._table
+
+
 class _LinePredictor(predictors.LossPredictor):
   """Says what the table's line says."""
 
@@ -1031,6 +1040,98 @@ class KerasTest(_SimulationTestCase):
   def test_refuses_bad_arguments(self, new, error, message):
     with self.assertRaisesRegex(error, message):
       new()
+
+  @parameterized.named_parameters(
+    ("nan", [[1.0, np.nan], [1.0, 1.0]], "not positive"),
+    ("negative", [[1.0, -1.0], [1.0, 1.0]], "not positive"),
+    ("rows", [[1.0, 2.0]], "one row of delays per worker"),
+    ("flat", [1.0, 2.0], "one row of delays per worker"),
+  )
+  def test_refuses_delays_that_are_none(self, table, message):
+    with self.assertRaisesRegex(ValueError, message):
+      _fit(_asgd(2, delays=_TableOf(np.array(table))))
+
+  def test_takes_delays_of_any_type(self):
+    _, history = _fit(_asgd(2, delays=_TableOf([[1], [2]])))
+    # Four steps of the one and two of the other per four units of time.
+    self.assertEqual(history["virtual_time"], [4.0, 8.0])
+
+  @parameterized.parameters(lc_asgd_tf.DANA, lc_asgd_tf.GapAwareSGD)
+  def test_refuses_doubles_with_which_the_rule_would_compute(self, optimizer):
+    with self.assertRaisesRegex(ValueError, "at most 32 bits"):
+      _fit(optimizer(0.1, num_workers=2), model=_model(dtype="float64"))
+
+  def test_refuses_other_variables(self):
+    optimizer, model = _asgd(), _model()
+    model.layers[0].trainable = False
+    _fit(optimizer, model=model)
+    model.layers[0].trainable = True
+    with self.assertRaisesRegex(ValueError, "Unknown variable"):
+      _fit(optimizer, model=model)
+    with self.assertRaisesRegex(ValueError, "keras.Variable"):
+      _asgd(2).apply_gradients([(tf.ones(2), tf.Variable([1.0, 2.0]))])
+
+  def test_no_gradient_at_all(self):
+    model = _model()
+    model.compile(_asgd(), loss=lambda y, y_pred: tf.sign(y))
+    with self.assertRaisesRegex(ValueError, "No gradients provided"):
+      _fit_on(model)
+
+  def test_inner_optimizer_chooses_by_path(self):
+    class BiasesOnly(keras.optimizers.SGD):
+      def apply(self, grads, trainable_variables=None):
+        grads = [
+          g * float(variable.path.endswith("/bias"))
+          for g, variable in zip(grads, trainable_variables, strict=True)
+        ]
+        super().apply(grads, trainable_variables)
+
+    model = _model()
+    before = model.get_weights()
+    optimizer = lc_asgd_tf.ASGD(inner_optimizer=BiasesOnly(0.1), num_workers=2)
+    _fit(optimizer, model=model)
+    after = model.get_weights()
+    self.assert_same_bits(after[::2], before[::2])
+    self.assert_different(after[1::2], before[1::2])
+
+  def test_who_takes_over_other_weights_is_not_late(self):
+    model, _ = _fit(_asgd(delays=delays.Constant()), epochs=1)
+    begun = _fit_on(model, epochs=1)["staleness_mean"]
+    model.set_weights(_model(seed=3).get_weights())
+    begun_anew = _fit_on(model, epochs=1)["staleness_mean"]
+    # 0, 3, 3, 3, 3, 3: who was next pulled when training ended; and 0, 1, 2, 3,
+    # 3, 3, as at the beginning.
+    self.assertEqual(begun, [2.5])
+    self.assertEqual(begun_anew, [2.0])
+
+  def test_doubles_that_nobody_changed_are_not_taken_over(self):
+    # Some of whose halves are NaN.
+    model = _model(dtype="float64")
+    model.build()
+    values = [
+      (np.arange(w.size).reshape(w.shape) + 1.0) / 3
+      for w in model.get_weights()
+    ]
+    values[0].view(np.int64)[0, 0] = 0x3FF000007FC00001
+    model.set_weights(values)
+    model.compile(
+      _asgd(delays=delays.Constant(), learning_rate=0.0), loss="mse"
+    )
+    _fit_on(model, epochs=1)
+    self.assertEqual(_fit_on(model, epochs=1)["staleness_mean"], [2.5])
+
+  def test_the_next_fit_is_warned_again(self):
+    model, _ = _fit(_asgd(), epochs=1)
+    model.compile(model.optimizer, loss="mse")
+    with self.assertWarnsRegex(UserWarning, "the snapshot of one simulated"):
+      _fit_on(model, epochs=1, server=False)
+
+  def test_eager_training_compiles_the_predictor_once(self):
+    model = _model()
+    model.compile(_lc_asgd(), loss="mse", run_eagerly=True)
+    _fit_on(model, epochs=2)
+    learn = model.optimizer.simulation._compiled_learn
+    self.assertEqual(learn.experimental_get_tracing_count(), 1)
 
   def test_refuses_a_loss_scale(self):
     with self.assertRaisesRegex(ValueError, "loss_scale_factor does not work"):
