@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from absl import flags
 
-from flags import momentum
+from flags import finite, momentum
 
 PRESETS = ("digits", "smoke", "controls")
 DELAYS = ("constant", "homogeneous", "heterogeneous", "heavy_tailed")
@@ -161,6 +161,7 @@ def define() -> None:
     lower_bound=0.0,
     upper_bound=1.0,
   )
+  finite.check("target_error")
 
 
 def read() -> ComparisonOptions:

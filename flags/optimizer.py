@@ -4,7 +4,7 @@ import dataclasses
 
 from absl import app, flags
 
-from flags import momentum
+from flags import finite, momentum
 
 RULES = (
   "ssgd",
@@ -77,6 +77,8 @@ def define() -> None:
     "Strength of DC-ASGD's compensation; by default its paper's.",
     lower_bound=0.0,
   )
+  for name in ("learning_rate", "weight_decay", "lambda_0"):
+    finite.check(name)
   flags.DEFINE_enum("loss_predictor", "lstm", LOSS_PREDICTORS, "Of LC-ASGD.")
   flags.DEFINE_enum(
     "horizon",

@@ -4,6 +4,8 @@ import dataclasses
 
 from absl import flags
 
+from flags import finite
+
 
 @dataclasses.dataclass(frozen=True)
 class ReportOptions:
@@ -42,6 +44,7 @@ def define() -> None:
     lower_bound=0.0,
     upper_bound=1.0,
   )
+  finite.check("target_error")
 
 
 def read() -> ReportOptions:

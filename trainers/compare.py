@@ -81,6 +81,13 @@ def _import(modules) -> None:
       importlib.import_module(module)
     except ImportError as error:
       raise errors.UserError(f"--import={module}: {error}.") from error
+    except errors.UserError:
+      raise
+    # A module may raise anything, as it may be anything.
+    except Exception as error:
+      raise errors.UserError(
+        f"--import={module}: {type(error).__name__}: {error}."
+      ) from error
 
 
 def _run_cells(imports, data_dir, judge, cells):
@@ -122,6 +129,9 @@ def _cells(options):
     },
   )
   models.check_name(base.model)
+  for name in ("rules", "delays"):
+    if not wanted[name]:
+      raise app.UsageError(f"--{name} is empty: name at least one.")
   delays = list(wanted["delays"])
   for name in delays:
     comparison.make_delays(name, seed=0)

@@ -208,7 +208,9 @@ def _train(stack, external, local, directory) -> dict[str, object]:
     callbacks.append(check)
   if output.record_trace:
     callbacks.append(
-      lc_asgd_tf.callbacks.TraceRecorder(trainer, directory.trace)
+      lc_asgd_tf.callbacks.TraceRecorder(
+        trainer, directory.trace, append=output.resume
+      )
     )
   if output.tensorboard:
     callbacks.append(keras.callbacks.TensorBoard(directory.tensorboard))

@@ -46,17 +46,21 @@ class TraceRecorder(keras.callbacks.Callback):
 
   Args:
     trainer: the trainer whose workers are meant.
-    path: the file, on the coordinator's file system. Each `fit` writes it anew.
+    path: the file, on the coordinator's file system.
+    append: whether `fit` goes on with the file, if there is one, rather than
+      writing it anew.
   """
 
   def __init__(
     self,
     trainer: parameter_server.AsyncTrainer,
     path: str | os.PathLike[str],
+    append: bool = False,
   ) -> None:
     super().__init__()
     self._trainer = trainer
     self._path = os.fspath(path)
+    self._goes_on = append
     self._recorded = 0  # The number of the first report not in the file yet.
     self._steps = -1  # The epoch's latest step, as of the last reading.
     self._read_at = 0.0
@@ -70,6 +74,8 @@ class TraceRecorder(keras.callbacks.Callback):
     self._half = len(rows) // 2
     self._pause = _PAUSE_SECONDS
     self._computed_at = {}
+    if self._goes_on and os.path.exists(self._path):
+      return
     with open(self._path, "wb") as file:
       file.write(b"worker,seconds,rest_seconds\n")
 

@@ -83,9 +83,9 @@ def register(name: str, rule: Rule) -> None:
   of the comparison needs to know the rule.
 
   Raises:
-    UserError: if there is such a rule already.
+    UserError: if the name means something already.
   """
-  if name in RULES | CONTROLS | SEQUENTIAL:
+  if name in RULES | CONTROLS | SEQUENTIAL or name in ("all", "controls"):
     raise errors.UserError(
       f"There is a rule {name!r} already; use another name."
     )

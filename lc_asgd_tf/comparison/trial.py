@@ -168,7 +168,7 @@ class Program:
       "failed": bool(
         recorder.diverged
         or not math.isfinite(scores["loss"])
-        or error >= _FAILED * self._constant_error
+        or error >= _FAILED * self._constant_error > 0
       ),
       "history": recorder.history,
       "staleness": self._staleness(),

@@ -48,5 +48,13 @@ class SparseEmbedding(keras.layers.Embedding):
     look_up = lookup.current()
     if look_up is None:
       return super().call(inputs)
-    rows = look_up(self._embeddings, keras.ops.cast(inputs, "int32"))
+    ids = inputs
+    if keras.backend.standardize_dtype(ids.dtype) != "int64":
+      ids = keras.ops.cast(ids, "int32")
+    # As in Keras, the last rows have negative ids, too. There is no row
+    # input_dim: whoever looks one up is told so.
+    ids = keras.ops.where(ids < 0, ids + self.input_dim, ids)
+    is_row = (ids >= 0) & (ids < self.input_dim)
+    ids = keras.ops.where(is_row, ids, self.input_dim)
+    rows = look_up(self._embeddings, keras.ops.cast(ids, "int32"))
     return keras.ops.cast(rows, self.compute_dtype)

@@ -71,7 +71,9 @@ def create(
       or the model in it takes other inputs or returns anything but such logits.
   """
   if name_or_path in _BUILDERS:
-    return _BUILDERS[name_or_path](tuple(input_shape), num_classes)
+    model = _BUILDERS[name_or_path](tuple(input_shape), num_classes)
+    _check_inputs_known(model, name_or_path)
+    return model
   check_name(name_or_path)
   path = pathlib.Path(name_or_path).expanduser()
   model = _load(path)
@@ -84,7 +86,7 @@ def check_name(name_or_path: str) -> None:
   """Raises a `UserError` if `create` can know no such network."""
   path = pathlib.Path(name_or_path).expanduser()
   if name_or_path not in _BUILDERS and path.suffix != _SUFFIX:
-    if not path.exists():
+    if not path.is_file():
       raise errors.UserError(_unknown_name(name_or_path))
 
 
@@ -102,6 +104,19 @@ def check_inputs(
     raise errors.UserError(
       f"the model {model.name} takes integers, but the inputs of "
       f"{dataset_name} are {spec.dtype.name}."
+    )
+
+
+def _check_inputs_known(model: keras.Model, name: str) -> None:
+  try:
+    known = bool(model.inputs)
+  except (AttributeError, ValueError):
+    known = False
+  if not known:
+    raise errors.UserError(
+      f"the model {name!r} does not say what its inputs are: register a "
+      "function that returns a functional model, or a Sequential one that "
+      "begins with keras.Input."
     )
 
 

@@ -165,6 +165,7 @@ class AsyncTrainer:
       raise ValueError(
         f"steps_per_epoch must be at least 1, got {steps_per_epoch}."
       )
+    self._check_rounds(steps_per_epoch)
     self._end_interrupted()
     self._build(element_spec)
     iterator = iter(self._coordinator.create_per_worker_dataset(dataset_fn))
@@ -290,13 +291,22 @@ class AsyncTrainer:
     self._built_for = compiled
     self._learning_rate = None
 
+  def _check_rounds(self, steps) -> None:
+    synchronous = self.model.optimizer.compensation.synchronous
+    if synchronous and steps % self.num_workers:
+      raise errors.UserError(
+        f"steps_per_epoch={steps} is no whole number of rounds of "
+        f"{self.num_workers} workers: a synchronous rule needs one."
+      )
+
   def _end_interrupted(self) -> None:
     """Waits until nothing of an interrupted `fit` is being pushed any more."""
     if self._remote is not None:
       self._remote.cancel(self._dispatched)
-      # Whoever was interrupted knows by what.
-      with contextlib.suppress(Exception):
-        self._coordinator.join()
+    # Whoever was interrupted knows by what: it may have been another trainer,
+    # since coordinators are one per strategy.
+    with contextlib.suppress(Exception):
+      self._coordinator.join()
 
   def _train_epoch(self, iterator, steps, callbacks) -> None:
     """Schedules the steps of one epoch and waits for all of them."""
@@ -307,11 +317,6 @@ class AsyncTrainer:
     if synchronous:
       # A round is one step of each worker, and begins when the last one ended.
       limit = self.num_workers
-      if steps % self.num_workers:
-        raise errors.UserError(
-          f"steps_per_epoch={steps} is no whole number of rounds of "
-          f"{self.num_workers} workers: a synchronous rule needs one."
-        )
     remaining = steps
     waiting = collections.deque()
     logs, logs_at = {}, 0.0

@@ -14,7 +14,11 @@ def clone(variable: keras.Variable) -> keras.Variable:
   path by which some optimizers choose what to do.
   """
   copy = keras.Variable(
-    value(variable), dtype=variable.dtype, name=slot_prefix(variable)
+    value(variable),
+    dtype=variable.dtype,
+    # Read inside a layer's scope, too, and as it is.
+    autocast=False,
+    name=slot_prefix(variable),
   )
   copy._path = variable.path
   copy.constraint = variable.constraint

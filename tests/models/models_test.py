@@ -254,6 +254,18 @@ class MlpTest(absltest.TestCase):
     np.testing.assert_allclose(model(x), x @ kernel + bias, rtol=1e-5)
 
 
+class RegisteredModelTest(absltest.TestCase):
+  def test_must_say_what_its_inputs_are(self):
+    class Subclassed(keras.Model):
+      pass
+
+    for number, new in enumerate((Subclassed, keras.Sequential)):
+      name = f"without_inputs_{number}"
+      models.register(name, lambda shape, classes, new=new: new())
+      with self.assertRaisesRegex(errors.UserError, "what its inputs are"):
+        models.create(name, (4,), 2)
+
+
 class LoadedModelTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()

@@ -104,6 +104,62 @@ def narrow(strategy):
   }
 
 
+def mixed(strategy):
+  """Under mixed precision, and with ids of any sign, as Keras trains it."""
+  ids = np.array([[0, 1], [2, -1], [-40, 5]] * 8)
+
+  def dataset_fn():
+    return tf.data.Dataset.from_tensors((ids, np.ones(24, "float32"))).repeat()
+
+  tables = []
+  for layer in (keras.layers.Embedding, lc_asgd_tf.layers.SparseEmbedding):
+    keras.utils.set_random_seed(0)
+    table = layer(40, 2, dtype="mixed_bfloat16")
+    model = keras.Sequential(
+      [
+        keras.Input((2,), dtype="int64"),
+        table,
+        keras.layers.Flatten(),
+        keras.layers.Dense(1),
+      ]
+    )
+    trainer = scenarios.new_trainer(model, strategy, lc_asgd_tf.ASGD(0.1))
+    trainer.fit(dataset_fn, steps_per_epoch=3, verbose=0)
+    tables.append(table.get_weights()[0])
+  return float(np.abs(tables[0] - tables[1]).max())
+
+
+def out_of_range(strategy):
+  """An id beyond the table ends training; the next one begins as ever."""
+
+  def fit(ids):
+    model = keras.Sequential(
+      [
+        keras.Input((1,), dtype="int64"),
+        lc_asgd_tf.layers.SparseEmbedding(40, 2),
+        keras.layers.Flatten(),
+        keras.layers.Dense(1),
+      ]
+    )
+    trainer = scenarios.new_trainer(model, strategy, lc_asgd_tf.ASGD(0.1))
+
+    def dataset_fn():
+      pair = np.full([4, 1], ids, np.int64), np.ones(4, "float32")
+      return tf.data.Dataset.from_tensors(pair).repeat()
+
+    return trainer.fit(dataset_fn, steps_per_epoch=2, verbose=0).history
+
+  errors_of = {}
+  for name, ids in {"beyond": 40, "beyond 32 bits": 2**32 + 5}.items():
+    try:
+      fit(ids)
+      errors_of[name] = "nothing was raised"
+    except tf.errors.InvalidArgumentError as error:
+      errors_of[name] = str(error)
+    errors_of[f"pushes after {name}"] = fit(5)["pushes"]
+  return errors_of
+
+
 def errors(strategy):
   """Returns the message of everything that must be refused."""
   inputs = keras.Input((3,), dtype="int32")

@@ -67,13 +67,22 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
 
 class OneWorkerTest(cluster_case.ClusterTestCase):
   MODULE = row_scenarios.__name__
-  SCENARIOS = ("sequential",)
+  SCENARIOS = ("sequential", "mixed", "out_of_range")
 
   def test_equals_sequential_training(self):
     differences = self.results["sequential"]
     self.assertLen(differences, 3)
     for difference in differences:
       self.assertLess(difference, 2e-6)
+
+  def test_mixed_precision_and_negative_ids(self):
+    self.assertLess(self.results["mixed"], 1e-6)
+
+  def test_ids_beyond_the_table_are_an_error_of_their_own_training(self):
+    results = self.results["out_of_range"]
+    for name in ("beyond", "beyond 32 bits"):
+      self.assertIn("is not in [0, 40)", results[name])
+      self.assertEqual(results[f"pushes after {name}"], [2])
 
 
 def _own_rows():

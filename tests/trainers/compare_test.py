@@ -137,6 +137,9 @@ class CompareTest(parameterized.TestCase):
     ("--dataset=digitz", "digits"),
     ("--batch_size=5000", "batch_size=5000 is more than the"),
     ("--import=.rules", "the whole name of a module"),
+    ("--rules=", "--rules is empty"),
+    ("--delays=", "--delays is empty"),
+    ("--target_error=nan", "finite"),
   )
   def test_bad_input_is_one_line(self, flag, message):
     ended = preloaded.run(

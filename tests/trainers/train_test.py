@@ -206,6 +206,7 @@ class TrainTest(parameterized.TestCase):
     ("nesterov", ["--optimizer=dana", "--nesterov"], "--nesterov"),
     ("long", ["--output_dir=" + 300 * "x"], "another --output_dir"),
     ("resume", ["--resume"], "--output_dir"),
+    ("learning_rate", ["--learning_rate=nan"], "finite"),
     ("nothing_to_resume", ["--resume", "--output_dir=none"], "none"),
     ("output", ["--output_dir=/proc/none"], "/proc/none"),
   )
