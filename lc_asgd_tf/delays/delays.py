@@ -2,7 +2,7 @@
 
 import numpy as np
 
-# After so many steps of one worker, its delays repeat.
+# After so many steps of one worker, drawn delays repeat.
 LENGTH = 4096
 
 
@@ -23,7 +23,7 @@ class Delays:
       raise ValueError(f"seed must be >= 0, got {seed}.")
 
   def table(self, num_workers: int) -> np.ndarray:
-    """Returns delays, shape=(M, LENGTH), float64, all > 0.
+    """Returns delays, shape=(M, k), float64, all > 0; k is LENGTH or more.
 
     Row m has the delays of worker m in order; they repeat after the last.
     """

@@ -45,11 +45,13 @@ class Trace(delays.Delays):
     return rests if np.any(rests) else None
 
   def _replay(self, column, num_workers):
+    # No worker's steps are cut off.
+    length = max(delays.LENGTH, *map(len, self._steps))
     return np.stack(
       [
         np.resize(
           [step[column] for step in self._steps[worker % len(self._steps)]],
-          delays.LENGTH,
+          length,
         )
         for worker in range(num_workers)
       ]
