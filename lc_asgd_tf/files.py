@@ -22,5 +22,5 @@ def write(
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-  """Replaces a file by a text, in UTF-8, as `write` does."""
-  write(path, lambda partial: pathlib.Path(partial).write_text(text, "utf-8"))
+  """Replaces a file by a text, in UTF-8, its line ends as they are."""
+  write(path, lambda partial: pathlib.Path(partial).write_bytes(text.encode()))

@@ -72,6 +72,7 @@ CONTROLS: dict[str, Rule] = {
 
 SEQUENTIAL = {cell_lib.SEQUENTIAL: Rule(_fixed(compensation.Uncompensated))}
 
+_GROUPS = {"all": RULES, "controls": CONTROLS}
 
 _USERS: dict[str, Rule] = {}
 
@@ -85,7 +86,7 @@ def register(name: str, rule: Rule) -> None:
   Raises:
     UserError: if the name means something already.
   """
-  if name in RULES | CONTROLS | SEQUENTIAL or name in ("all", "controls"):
+  if name in SEQUENTIAL | RULES | CONTROLS | _GROUPS:
     raise errors.UserError(
       f"There is a rule {name!r} already; use another name."
     )
@@ -103,15 +104,14 @@ def expand(names: Sequence[str]) -> list[str]:
   Raises:
     UserError: if there is no such rule.
   """
-  groups = {"all": list(RULES), "controls": list(CONTROLS)}
   # A comparison adds the sequential run by itself.
   comparable = RULES | CONTROLS | _USERS
   expanded = []
   for name in names:
-    if name not in groups and name not in comparable:
+    if name not in _GROUPS and name not in comparable:
       raise errors.UserError(
         f"there is no rule {name!r}: use all, controls, or some of "
         f"{', '.join(comparable)}."
       )
-    expanded += groups.get(name, [name])
+    expanded += _GROUPS.get(name, [name])
   return list(dict.fromkeys(expanded))

@@ -42,10 +42,10 @@ class SimulatedWorkers:
     synchronous: bool = False,
   ) -> None:
     self._synchronous = synchronous
-    self._delays = tf.Variable(_table(delays, num_workers), trainable=False)
+    table, rests = self._draw(delays, num_workers)
+    self._delays = tf.Variable(table, trainable=False)
     self._rests = self.pulls = None
-    rests = _rests(delays, num_workers)
-    if rests is not None and not synchronous:
+    if rests is not None:
       self._rests = tf.Variable(rests, trainable=False)
       self.pulls = _state(tf.zeros([num_workers], tf.float64))
     copies = 1 if synchronous else num_workers
@@ -54,7 +54,7 @@ class SimulatedWorkers:
     self.steps = _state(tf.zeros([num_workers], tf.int64))
     self.turn = _state(tf.zeros([], tf.int64))
     self.time = _state(tf.zeros([], tf.float64))
-    self.begin(delays)
+    self._begin(table, rests)
 
   def begin(self, delays: delays_lib.Delays) -> None:
     """Starts virtual time anew, with other delays; snapshots stay.
@@ -62,13 +62,19 @@ class SimulatedWorkers:
     Raises:
       ValueError: if workers are to rest now, and were not at first.
     """
-    num_workers = self._delays.shape[0]
-    table = _table(delays, num_workers)
-    rests = None if self._synchronous else _rests(delays, num_workers)
+    table, rests = self._draw(delays, self._delays.shape[0])
     if rests is not None and self._rests is None:
       raise ValueError(
         "These workers were made for delays without rests: make new ones."
       )
+    self._begin(table, rests)
+
+  def _draw(self, delays, num_workers):
+    """Returns delays and rests, the latter None if no worker ever rests."""
+    table = _table(delays, num_workers)
+    return table, None if self._synchronous else _rests(delays, num_workers)
+
+  def _begin(self, table, rests):
     self._delays.assign(table)
     self.arrivals.assign(table[:, 0])
     if self._rests is not None:

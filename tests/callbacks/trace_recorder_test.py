@@ -42,16 +42,6 @@ class _Trainer:
 
 
 class TraceRecorderTest(absltest.TestCase):
-  def test_goes_on_with_a_file_if_asked_to(self):
-    self.recorder = callbacks.TraceRecorder(
-      self.trainer, self.path, append=True
-    )
-    for number in range(2):
-      self._begin()
-      self._push(number)
-      self.recorder.on_epoch_end(0)
-    self._assert_recorded(0, 1)
-
   def setUp(self):
     super().setUp()
     self.path = pathlib.Path(self.create_tempdir().full_path) / "trace.csv"
@@ -218,6 +208,16 @@ class TraceRecorderTest(absltest.TestCase):
     self._push(11, 12)
     self.recorder.on_epoch_end(0)
     self._assert_recorded(11, 12)
+
+  def test_goes_on_with_a_file_if_asked_to(self):
+    self.recorder = callbacks.TraceRecorder(
+      self.trainer, self.path, append=True
+    )
+    for number in range(2):
+      self._begin()
+      self._push(number)
+      self.recorder.on_epoch_end(0)
+    self._assert_recorded(0, 1)
 
   def test_another_fit_writes_anew(self):
     for numbers in (range(3), range(3, 6)):

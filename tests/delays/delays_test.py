@@ -136,12 +136,11 @@ class TraceTest(_FileTestCase):
     np.testing.assert_array_equal(table[1, :5], [2, 3, 4, 2, 3])
 
   def test_long_traces_are_replayed_to_the_end(self):
-    lines = ["0,1"] * 5000 + ["0,10", "1,2", "1,3", "1,4"]
+    lines = [f"0,{i + 1}" for i in range(5000)] + ["1,2", "1,3", "1,4"]
     table = delays.Trace(
       self.write("\n".join(["worker,seconds", *lines, ""]))
     ).table(2)
-    self.assertEqual(table.shape, (2, 5001))
-    self.assertEqual(table[0, -1], 10)
+    np.testing.assert_array_equal(table[0], np.arange(1, 5001))
     np.testing.assert_array_equal(table[1, :4], [2, 3, 4, 2])
 
   def test_more_workers_than_recorded(self):
