@@ -10,6 +10,27 @@ from lc_asgd_tf import errors
 Record = Mapping[str, Any]
 """One line of results.jsonl: a training run, and what came of it."""
 
+# What reports need of every record; a list is one of epochs.
+_KINDS = {
+  "dataset": str,
+  "model": str,
+  "rule": str,
+  "num_workers": int,
+  "delays": str,
+  "inner_optimizer": str,
+  "learning_rate": int | float,
+  "momentum": int | float,
+  "batch_size": int,
+  "epochs": int,
+  "seed": int,
+  "batch_norm": str,
+  "train_split": str | None,
+  "test_split": str | None,
+  "test_error": int | float,
+  "failed": bool,
+  "history": list,
+}
+
 SEQUENTIAL = "sequential"
 """The rule of runs with one worker, where all rules are the same."""
 
@@ -56,9 +77,23 @@ def check(records: Sequence[Record], source: object) -> None:
     source: where they come from.
   """
   for number, record in enumerate(records, start=1):
-    for name in ("test_error", "failed", "history"):
+    for name, kind in _KINDS.items():
       if name not in record:
         raise errors.UserError(
           f"{source}: record {number} has no {name!r}: no run of "
           "lc-asgd-compare wrote it."
         )
+      if not _is(record[name], kind):
+        raise errors.UserError(
+          f"{source}: record {number} has the {name!r} {record[name]!r}: no "
+          "run of lc-asgd-compare wrote it."
+        )
+
+
+def _is(value: object, kind: type) -> bool:
+  """Returns whether a value of JSON is of this kind."""
+  if isinstance(value, bool):
+    return kind is bool
+  if isinstance(value, list):
+    return kind is list and all(isinstance(epoch, dict) for epoch in value)
+  return isinstance(value, kind)

@@ -205,12 +205,22 @@ def learning_rates(records: Iterable[Record]) -> list[float]:
 
 
 def _best_learning_rate(records: Sequence[Record]) -> float:
-  """Returns that of the lowest mean error, the lower of equals."""
+  """Returns that of the lowest mean error, the lower of equals.
+
+  Only seeds that every rate was run with count, if there are any: in a
+  comparison that is not finished, a few lucky ones must not win.
+  """
+  by_rate: dict[float, dict[int, Record]] = {}
+  for record in records:
+    of_rate = by_rate.setdefault(record["learning_rate"], {})
+    of_rate[record["seed"]] = record
+  shared = set.intersection(*(set(runs) for runs in by_rate.values()))
 
   def mean(rate):
-    return errors([r for r in records if r["learning_rate"] == rate]).mean
+    runs = by_rate[rate]
+    return errors([runs[seed] for seed in shared or runs]).mean
 
-  return min(learning_rates(records), key=mean)
+  return min(sorted(by_rate), key=mean)
 
 
 def _deviation(values: np.ndarray) -> float:

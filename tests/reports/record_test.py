@@ -1,12 +1,12 @@
 import numpy as np
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 from lc_asgd_tf import errors
 from lc_asgd_tf.reports import record
 from tests.reports import runs
 
 
-class RecordTest(absltest.TestCase):
+class RecordTest(parameterized.TestCase):
   def test_column_has_nan_for_null_and_for_what_is_missing(self):
     one = runs.run(history=[{"loss": 2.5}, {"loss": None}, {}])
     np.testing.assert_array_equal(
@@ -38,6 +38,28 @@ class RecordTest(absltest.TestCase):
       errors.UserError, "^results.jsonl: record 2 has no 'history'"
     ):
       record.check([runs.run(), other], "results.jsonl")
+
+  @parameterized.parameters(
+    {"test_error": "0.1"},
+    {"test_error": None},
+    {"num_workers": 4.5},
+    {"seed": True},
+    {"failed": 0},
+    {"history": {"loss": 1.0}},
+    {"history": [[1.0]]},
+    {"train_split": 10},
+  )
+  def test_says_what_no_run_wrote(self, **field):
+    (name,) = field
+    other = runs.run() | field
+    with self.assertRaisesRegex(
+      errors.UserError, f"^results.jsonl: record 1 has the '{name}' "
+    ):
+      record.check([other], "results.jsonl")
+
+  def test_a_whole_number_is_a_number(self):
+    whole = {"test_error": 0, "learning_rate": 1, "momentum": 0}
+    record.check([runs.run() | whole], "results.jsonl")
 
   def test_the_last_test_error_is_the_runs(self):
     np.testing.assert_array_equal(

@@ -157,6 +157,23 @@ class ChoiceTest(parameterized.TestCase):
     ]
     self.assertEqual(statistics.inherited_learning_rate(records), 0.1)
 
+  def test_only_seeds_of_all_rates_count(self):
+    records = [
+      *runs.seeds([0.03, 0.03, 0.09], learning_rate=0.1),
+      # Not finished: its first seed was a lucky one for both.
+      *runs.seeds([0.04], learning_rate=0.2),
+    ]
+    (chosen,) = self._chosen(statistics.tuned(records)).values()
+    self.assertEqual(chosen, {0.1})
+
+  def test_without_shared_seeds_all_count(self):
+    records = [
+      runs.run(test_error=0.05, learning_rate=0.1, seed=0),
+      runs.run(test_error=0.04, learning_rate=0.2, seed=1),
+    ]
+    self.assertLen(statistics.tuned(records), 1)
+    self.assertEqual(statistics.tuned(records)[0]["learning_rate"], 0.2)
+
   def test_choices(self):
     choices = statistics.choices(self.records)
     self.assertEqual(list(choices), ["inherited", "tuned"])
