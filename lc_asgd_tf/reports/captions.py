@@ -50,12 +50,19 @@ def learning_rates(common: str) -> str:
   return f"**Learning rates** of these runs: {common}"
 
 
-def times(common: str, target_error: float) -> str:
-  """Returns the line above `time_table`; the target is a fraction."""
+def times(common: str, target_error: float, in_seconds: bool = False) -> str:
+  """Returns the line above `time_table`.
+
+  Args:
+    common: what these runs are.
+    target_error: a fraction.
+    in_seconds: whether the times are (see `record.in_seconds`).
+  """
+  unit = "in seconds" if in_seconds else "where a step takes 1 on average"
   return (
     "**Virtual time** until the test error is measured to be at most "
-    f"{100 * target_error:.3g} percent: {common} Mean over seeds, where a step "
-    "of a worker takes 1 on average; - where not every seed gets there."
+    f"{100 * target_error:.3g} percent: {common} Mean over seeds, {unit}; - "
+    "where not every seed gets there."
   )
 
 

@@ -19,6 +19,7 @@ from lc_asgd_tf.reports.record import SEQUENTIAL, Record
 
 _PUSHES = "pushes"
 _TIME = "virtual time (a step takes 1 on average)"
+_SECONDS = "virtual time in seconds"
 _MAX_BARS = 40
 
 Styles = Mapping[str, styles_lib.Style]
@@ -102,8 +103,9 @@ def training_loss(
   styles = styles or styles_lib.styles(curves)
   title = f"{title}, {num_workers} workers".removeprefix(", ")
   figure, panels = figures.new(2, title, entries=len(curves))
+  time = _SECONDS if record_lib.in_seconds(records[0]) else _TIME
   for axes, name, positions in zip(
-    panels, (_PUSHES, _TIME), (record_lib.pushes, record_lib.times), strict=True
+    panels, (_PUSHES, time), (record_lib.pushes, record_lib.times), strict=True
   ):
     for rule in rules.ordered(curves):
       loss = _mean(curves[rule], _losses)

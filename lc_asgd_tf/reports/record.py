@@ -46,6 +46,11 @@ def pushes(record: Record) -> np.ndarray:
   return np.cumsum(column(record, "pushes"))
 
 
+def in_seconds(record: Record) -> bool:
+  """Returns whether virtual time is in seconds, as a trace records it."""
+  return record["delays"].endswith(".csv")
+
+
 def times(record: Record) -> np.ndarray:
   """Returns the virtual time at the end of each epoch.
 
@@ -54,8 +59,7 @@ def times(record: Record) -> np.ndarray:
   many seconds as were recorded, its times are NaN.
   """
   if record["rule"] == SEQUENTIAL:
-    in_seconds = record["delays"].endswith(".csv")
-    return pushes(record) * (np.nan if in_seconds else 1.0)
+    return pushes(record) * (np.nan if in_seconds(record) else 1.0)
   return column(record, "virtual_time")
 
 

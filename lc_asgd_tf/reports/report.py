@@ -14,6 +14,7 @@ from lc_asgd_tf.reports import (
   statistics,
   table,
 )
+from lc_asgd_tf.reports import record as record_lib
 from lc_asgd_tf.reports import styles as styles_lib
 from lc_asgd_tf.reports.record import SEQUENTIAL, Record
 from lc_asgd_tf.reports.settings import Setting
@@ -117,7 +118,8 @@ def _tables(records, common, choice, target_error) -> Iterator[str]:
     yield captions.learning_rates(common)
     yield table.learning_rate_table(records)
   if target_error is not None:
-    yield captions.times(common, target_error)
+    in_seconds = record_lib.in_seconds(records[0])
+    yield captions.times(common, target_error, in_seconds)
     yield table.time_table(records, target_error)
   if paired := table.paired_table(records, _RULE):
     yield captions.paired(common, _RULE)

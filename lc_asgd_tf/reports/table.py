@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+from lc_asgd_tf.reports import record as record_lib
 from lc_asgd_tf.reports import rules, statistics
 from lc_asgd_tf.reports.record import SEQUENTIAL, Record
 
@@ -41,6 +42,8 @@ def learning_rate_table(records: Sequence[Record]) -> str:
 def time_table(records: Sequence[Record], target_error: float) -> str:
   """Returns the mean virtual time to a test error, `-` if not all get there.
 
+  Sequential runs are left out where nothing tells how long they take.
+
   Args:
     records: the runs.
     target_error: a fraction.
@@ -52,7 +55,12 @@ def time_table(records: Sequence[Record], target_error: float) -> str:
       return "-"
     return f"{time:.0f}" if time >= 100 else f"{time:.3g}"
 
-  return _table(statistics.cells(records), entry)
+  timed = [
+    record
+    for record in records
+    if record["rule"] != SEQUENTIAL or not record_lib.in_seconds(record)
+  ]
+  return _table(statistics.cells(timed), entry)
 
 
 def prediction_table(records: Sequence[Record], what: str) -> str | None:

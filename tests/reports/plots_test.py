@@ -67,7 +67,7 @@ class ErrorByWorkersTest(parameterized.TestCase):
     self.assertIsNone(plots.error_by_workers([]))
 
 
-class TrainingLossTest(absltest.TestCase):
+class TrainingLossTest(parameterized.TestCase):
   def test_means_over_seeds_of_the_most_workers(self):
     other = [
       {"loss": loss, "pushes": 10, "virtual_time": time}
@@ -110,6 +110,14 @@ class TrainingLossTest(absltest.TestCase):
     lost = [{"loss": None, "pushes": 10, "virtual_time": 1.0}]
     figure = plots.training_loss([runs.run(), runs.run("asgd", history=lost)])
     self.assertEqual(_legend(figure), ["asgd (ends early)", "lc_asgd"])
+
+  @parameterized.parameters(
+    ("heterogeneous", "virtual time (a step takes 1 on average)"),
+    ("trace.csv", "virtual time in seconds"),
+  )
+  def test_the_unit_of_time(self, delays, expected):
+    figure = plots.training_loss([runs.run(delays=delays)])
+    self.assertEqual(figure.axes[1].get_xlabel(), expected)
 
   def test_without_virtual_time(self):
     history = [{"loss": 2.0, "pushes": 10}] * 3

@@ -70,6 +70,13 @@ class OtherTablesTest(parameterized.TestCase):
       "| lc_asgd |  | - |",
     )
 
+  def test_times_of_a_trace_have_no_sequential_run(self):
+    records = [runs.run(delays="t.csv"), runs.sequential(delays="t.csv")]
+    self.assertEqual(
+      table.time_table(records, 0.1),
+      "| workers | 4 |\n| --- | ---: |\n| lc_asgd | 15 |",
+    )
+
   @parameterized.parameters(
     (9.876, "9.88"), (98.76, "98.8"), (99.99, "100"), (98765.4, "98765")
   )
@@ -166,6 +173,12 @@ class CaptionsTest(parameterized.TestCase):
 
   def test_the_target_is_said_in_percent(self):
     self.assertIn("at most 7.25 percent", captions.times("", 0.0725))
+
+  @parameterized.parameters(
+    (False, "where a step takes 1 on average;"), (True, "in seconds;")
+  )
+  def test_the_unit_of_time(self, in_seconds, expected):
+    self.assertIn(expected, captions.times("", 0.1, in_seconds))
 
 
 if __name__ == "__main__":
