@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from lc_asgd_tf import configurable
+
 
 class Arrival(NamedTuple):
   """What the server knows of a push when it arrives.
@@ -29,7 +31,7 @@ class Arrival(NamedTuple):
   signals: tf.Tensor | None = None
 
 
-class Compensation:
+class Compensation(configurable.Configurable):
   """Turns a late gradient g into the u that the inner optimizer receives.
 
   A rule is a few pure functions of tensors, so that a server can spread the
@@ -133,15 +135,6 @@ class Compensation:
     """
     del coefficients
     return None
-
-  def get_config(self) -> dict[str, object]:
-    """Returns the constructor's arguments."""
-    return {}
-
-  @classmethod
-  def from_config(cls, config: dict[str, object]) -> "Compensation":
-    """Returns the rule that `get_config` described."""
-    return cls(**config)
 
 
 def second_moment_update(

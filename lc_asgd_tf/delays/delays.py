@@ -1,12 +1,16 @@
 """How long simulated workers take for a step."""
 
+import operator
+
 import numpy as np
+
+from lc_asgd_tf import configurable
 
 # After so many steps of one worker, drawn delays repeat.
 LENGTH = 4096
 
 
-class Delays:
+class Delays(configurable.Configurable):
   """The delay of every step of every worker, known beforehand.
 
   Delays are in virtual seconds, in which the mean over all workers is about 1.
@@ -15,10 +19,17 @@ class Delays:
 
   Args:
     seed: of the draws.
+
+  Raises:
+    TypeError: if the seed is no int.
+    ValueError: if it is negative.
   """
 
   def __init__(self, seed: int = 0) -> None:
-    self.seed = int(seed)
+    try:
+      self.seed = operator.index(seed)
+    except TypeError:
+      raise TypeError(f"seed must be an int, got {seed!r}.") from None
     if self.seed < 0:
       raise ValueError(f"seed must be >= 0, got {seed}.")
 
@@ -44,11 +55,6 @@ class Delays:
   def get_config(self) -> dict[str, object]:
     """Returns the constructor's arguments."""
     return {"seed": self.seed}
-
-  @classmethod
-  def from_config(cls, config: dict[str, object]) -> "Delays":
-    """Returns the delays that `get_config` described."""
-    return cls(**config)
 
 
 def check_positive(name: str, value: float) -> float:

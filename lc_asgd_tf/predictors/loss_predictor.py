@@ -3,10 +3,11 @@
 import keras
 import tensorflow as tf
 
+from lc_asgd_tf import configurable
 from lc_asgd_tf.predictors import forecast as forecast_lib
 
 
-class LossPredictor:
+class LossPredictor(configurable.Configurable):
   """Learns the loss as a function of the server's version, from reports.
 
   A predictor owns its variables, which `build` creates on the current device.
@@ -62,15 +63,6 @@ class LossPredictor:
     """All state, in a fixed order."""
     raise NotImplementedError
 
-  def get_config(self) -> dict[str, object]:
-    """Returns the constructor's arguments."""
-    return {}
-
   def copy(self) -> "LossPredictor":
     """Returns a predictor of the same configuration, not built."""
     return type(self).from_config(self.get_config())
-
-  @classmethod
-  def from_config(cls, config: dict[str, object]) -> "LossPredictor":
-    """Returns the predictor that `get_config` described, not built."""
-    return cls(**config)

@@ -309,8 +309,11 @@ class ArgumentsTest(parameterized.TestCase):
     delays.HeavyTailed,
   )
   def test_refuses_bad_seeds(self, new):
-    with self.assertRaises(ValueError):
-      new(seed="x")
+    for seed in ("x", 0.5, None):
+      with self.assertRaisesRegex(TypeError, "seed must be an int, got"):
+        new(seed=seed)
+    with self.assertRaisesRegex(ValueError, "seed must be >= 0, got -1"):
+      new(seed=-1)
     with self.assertRaises(TypeError):
       new(no_such_argument=1)
 
