@@ -6,9 +6,10 @@ worker, M such updates can be too much: gradient descent with delay tau is
 stable only up to a learning rate of about pi / (2 tau + 1) / curvature. The
 window T scales the learning rate by T / M, and T is controlled as TCP controls
 its congestion window: it starts at 1, doubles every M pushes at first, or every
-64 if there are fewer workers, and gives way when it must. The learning rate
-rather than the gradient, since Adam and its like divide by the size of recent
-gradients and would undo it.
+64 if there are fewer workers, and gives way when it must. Where the whole
+learning rate is seen to be harmless, it doubles faster. It is the learning rate
+that is scaled, not the gradient, since Adam and its like divide by the size of
+recent gradients and would undo it.
 
 What it must give way to is known before the loss rises. The displacement
 d = w - w_m promised to change the loss by g.d, and no displacement can take
@@ -50,6 +51,11 @@ _GROWTH = 0.25
 _RETREAT = 2.0
 _LEAST_TO_DOUBLE = 64
 
+# The slow start is faster where the whole learning rate would have promised, at
+# its worst so far, less than so many times what is allowed; so much at most.
+_HARMLESS = 2.0
+_FASTEST = 8.0
+
 # Averages over M / 2 pushes; that of the predicted change, over M. The first
 # loss is that of M pushes. Fewer workers than these are taken for so many: of
 # a handful of pushes, the largest promise says nothing but that it is noise.
@@ -69,6 +75,8 @@ class Window(NamedTuple):
     first_loss: the mean of the first minibatches' losses.
     pushes: how many have been seen.
     gave_way: 1 once the window has had to, else 0.
+    worst: the most, so far, that the whole learning rate would have promised,
+      the promise times M / T, as a share of the loss.
   """
 
   log_size: tf.Tensor
@@ -78,9 +86,10 @@ class Window(NamedTuple):
   first_loss: tf.Tensor
   pushes: tf.Tensor
   gave_way: tf.Tensor
+  worst: tf.Tensor
 
 
-INITIAL = Window(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+INITIAL = Window(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def read(signals: tf.Tensor) -> Window:
@@ -88,10 +97,10 @@ def read(signals: tf.Tensor) -> Window:
   return Window(*tf.unstack(signals[: len(INITIAL)]))
 
 
-def allowed_promise(
+def allowed_share(
   loss: tf.Tensor, change: tf.Tensor, first_loss: tf.Tensor
 ) -> tf.Tensor:
-  """Returns p l, the largest |g.d| that is allowed on average.
+  """Returns p; |g.d| may be p l on average.
 
       p = clip(max(4 sqrt(max(-Delta, 0) / l), 3 max(1 - l / l_0, 0)^2), 0.2, 1)
 
@@ -106,7 +115,7 @@ def allowed_promise(
   share = tf.maximum(
     _OF_THE_PREDICTED * tf.sqrt(delivered), _OF_THE_GONE * gone * gone
   )
-  return tf.clip_by_value(share, _LEAST_ALLOWED, _MOST_ALLOWED) * loss
+  return tf.clip_by_value(share, _LEAST_ALLOWED, _MOST_ALLOWED)
 
 
 def window_update(
@@ -118,12 +127,16 @@ def window_update(
 ) -> Window:
   """Returns the window after a push.
 
-      x     = clip(log(allowed promise / average promise), -1, 1)
+      x     = clip(log(p l / average promise), -1, 1)
       log T <- clip(log T + log(2) rate x, 0, log M)
 
-  with a rate of 1 / max(M, 64) before the first x < 0, then a quarter of it
-  where x > 0, and of 2 / max(M, 16) where x < 0. Averages are over
-  max(M, 16) / 2 pushes, that of the predicted change over max(M, 16).
+  where x > 0, with a rate of 1 / (4 max(M, 64)), and before the first x < 0 of
+
+      s / max(M, 64),    s = clip(2 p / q, 1, 8)
+      q <- max(q, average promise M / (T l))
+
+  with s = 1 in the first round; where x < 0, of 2 / max(M, 16). Averages are
+  over max(M, 16) / 2 pushes, that of the predicted change over max(M, 16).
 
   Args:
     window: before the push.
@@ -147,12 +160,18 @@ def window_update(
     window.first_loss + (loss - window.first_loss) / pushes,
     window.first_loss,
   )
-  allowed = allowed_promise(average_loss, change, first_loss)
-  room = tf.clip_by_value(tf.math.log(allowed / (promise + _TINY)), -1.0, 1.0)
+  allowed = allowed_share(average_loss, change, first_loss)
+  promised = promise / (average_loss + _LOSS_FLOOR)
+  room = tf.clip_by_value(tf.math.log(allowed / (promised + _TINY)), -1.0, 1.0)
+  worst = tf.maximum(window.worst, promised / share(window, num_workers))
+  faster = tf.clip_by_value(
+    _HARMLESS * allowed / (worst + _TINY), 1.0, _FASTEST
+  )
   # In the first round everybody pulled the same weights at the same time.
+  faster = tf.where(pushes > round_size, faster, 1.0)
   gives_way = (room < 0.0) & (window.pushes > num_workers)
   gave_way = tf.maximum(window.gave_way, tf.cast(gives_way, tf.float32))
-  growth = tf.where(gave_way > 0.0, _GROWTH, _SLOW_START)
+  growth = tf.where(gave_way > 0.0, _GROWTH, _SLOW_START * faster)
   growth /= max(num_workers, _LEAST_TO_DOUBLE)
   rate = tf.where(room > 0.0, growth, _RETREAT / round_size)
   log_size = window.log_size + tf.math.log(2.0) * rate * room
@@ -164,6 +183,7 @@ def window_update(
     first_loss,
     pushes,
     gave_way,
+    worst,
   )
 
 

@@ -28,21 +28,21 @@ _SETTLED = {"pushes": 100.0, "promise": 0.1, "loss": 1.0, "first_loss": 1.0}
 
 class WindowTest(parameterized.TestCase):
   @parameterized.parameters(
-    # (l, Delta, l_0, allowed): a fifth of l at least; 4 sqrt(0.01) of it.
+    # (l, Delta, l_0, p): a fifth at least; 4 sqrt(0.01).
     (0.999, 0.0, 0.999, 0.2),
     (0.999, 0.5, 0.5, 0.2),
     (0.999, -0.0001, 0.999, 0.2),
     (0.999, -0.01, 0.999, 0.4),
-    (1.999, -0.02, 1.999, 0.8),
-    # 3 (1 / 2)^2, the larger one of both, and l at most.
+    (1.999, -0.02, 1.999, 0.4),
+    # 3 (1 / 2)^2, the larger one of both, and 1 at most.
     (0.999, 0.0, 1.999, 0.75),
     (0.999, -0.01, 1.999, 0.75),
     (0.999, -0.04, 1.999, 0.8),
     (0.999, -0.9, 0.999, 1.0),
-    (0.0, 0.0, 999.0, 0.001),
+    (0.0, 0.0, 999.0, 1.0),
   )
-  def test_allowed_promise(self, loss, change, first, expected):
-    allowed = window.allowed_promise(*map(tf.constant, (loss, change, first)))
+  def test_allowed_share(self, loss, change, first, expected):
+    allowed = window.allowed_share(*map(tf.constant, (loss, change, first)))
     np.testing.assert_allclose(allowed, expected, rtol=1e-4)
 
   @parameterized.parameters(
@@ -58,15 +58,57 @@ class WindowTest(parameterized.TestCase):
     (128, 1.0, -99.0, -2 / 128),
   )
   def test_grows_and_gives_way(self, num_workers, gave_way, gd, doublings):
-    settled = _SETTLED | {"promise": 0.0, "pushes": 1000.0}
+    settled = _SETTLED | {"promise": 0.0, "pushes": 1000.0, "worst": 9.0}
     before = _window(**settled, log_size=1.0, gave_way=gave_way)
     after = _after(before, gd=gd, num_workers=num_workers)
     expected = 1.0 + doublings * math.log(2)
     np.testing.assert_allclose(after.log_size, expected, rtol=1e-6)
 
+  @parameterized.parameters(
+    # (M, before, q, doublings): 2 p / q times as fast, 8 at most, before the
+    # window first had to give way.
+    (8, 0.0, 0.4, 1 / 64),
+    (8, 0.0, 0.2, 2 / 64),
+    (8, 0.0, 0.1, 4 / 64),
+    (8, 0.0, 0.01, 8 / 64),
+    (128, 0.0, 0.1, 4 / 128),
+    (8, 1.0, 0.1, 1 / 256),
+  )
+  def test_starts_faster_where_all_would_be_harmless(
+    self, num_workers, gave_way, worst, doublings
+  ):
+    before = _window(
+      **(_SETTLED | {"promise": 0.0, "pushes": 1000.0}),
+      worst=worst,
+      gave_way=gave_way,
+    )
+    after = _after(before, gd=0.0, num_workers=num_workers)
+    expected = doublings * math.log(2)
+    np.testing.assert_allclose(after.log_size, expected, rtol=1e-5)
+
+  @parameterized.parameters((8, 16), (32, 32))
+  def test_the_first_round_is_slow(self, num_workers, first):
+    state, sizes = _window(), [0.0]
+    for _ in range(first + 2):
+      state = _after(state, gd=0.0, num_workers=num_workers)
+      sizes.append(float(state.log_size))
+    slow, fast = math.log(2) / 64, math.log(2) / 8
+    np.testing.assert_allclose(
+      np.diff(sizes), [slow] * first + [fast] * 2, rtol=1e-4
+    )
+
+  def test_worst_is_of_the_whole_learning_rate(self):
+    # An average promise of 0.1 at a window of 2 of 8, so 0.4 at 8.
+    before = _window(**_SETTLED, log_size=math.log(2.0), worst=0.1)
+    after = _after(before, gd=0.1)
+    np.testing.assert_allclose(after.worst, 0.4 / 1.001, rtol=1e-5)
+    np.testing.assert_allclose(
+      _after(before._replace(worst=tf.constant(0.7)), gd=0.1).worst, 0.7
+    )
+
   def test_room_is_a_logarithm(self):
     # The average promise becomes 0.1 + (0.66 - 0.1) / 8 = 0.17.
-    after = _after(_window(**_SETTLED, log_size=1.0), gd=0.66)
+    after = _after(_window(**_SETTLED, log_size=1.0, worst=9.0), gd=0.66)
     np.testing.assert_allclose(after.promise, 0.17, rtol=1e-6)
     expected = 1 + math.log(2) / 64 * math.log(0.2 * 1.001 / 0.17)
     np.testing.assert_allclose(after.log_size, expected, rtol=1e-6)

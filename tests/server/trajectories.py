@@ -218,7 +218,7 @@ class Window:
   def __init__(self) -> None:
     self.log_size = self.promise = self.loss = self.change = 0.0
     self.first = []
-    self.pushes, self.gave_way = 0, False
+    self.pushes, self.gave_way, self.worst = 0, False, 0.0
 
   def after(self, promise: float, loss: float, change: float) -> float:
     """Takes in abs(g.d), l and Delta of a push; returns T."""
@@ -235,11 +235,17 @@ class Window:
     gone = max(1 - scale / (np.mean(self.first) + 1e-3), 0)
     share = max(4 * np.sqrt(max(-self.change, 0) / scale), 3 * gone**2)
     share = np.clip(share, 0.2, 1)
-    room = np.clip(np.log(share * scale / (self.promise + 1e-20)), -1, 1)
+    promised = self.promise / scale
+    room = np.clip(np.log(share / (promised + 1e-20)), -1, 1)
     if room < 0 and self.pushes > m:
       self.gave_way = True
     self.pushes += 1
-    rate = (0.25 if self.gave_way else 1) / 64 if room > 0 else 2 / paced
+    # What it would have been with all of the learning rate.
+    self.worst = max(self.worst, promised * m / np.exp(self.log_size))
+    fast = np.clip(2 * share / (self.worst + 1e-20), 1, 8)
+    start = fast if self.pushes > paced else 1
+    growth = (0.25 if self.gave_way else start) / 64
+    rate = growth if room > 0 else 2 / paced
     self.log_size += np.log(2) * rate * room
     self.log_size = np.clip(self.log_size, 0, np.log(m))
     return np.exp(self.log_size)
