@@ -31,6 +31,12 @@ class Simulation:
         raise errors.UserError(
           f"Simulated workers train a keras.Variable, got {variable!r}."
         )
+      # As a strategy makes them that copies a variable to each device.
+      if hasattr(variable.value, "values"):
+        raise errors.UserError(
+          "Simulated workers take turns on one device: create the model "
+          "outside the scope of a distribution strategy, or set num_workers=1."
+        )
     rule = optimizer.compensation
     # In between, forecasts move along (see `forecast`): learning at every push
     # would cost most of the step.

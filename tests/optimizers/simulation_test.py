@@ -798,6 +798,15 @@ class KerasTest(_SimulationTestCase):
     np.testing.assert_array_equal(model.layers[0].idle, [1.0, 1.0])
     self.assert_trained(model)
 
+  def test_takes_turns_on_one_device(self):
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+      model = _model()
+      model.compile(_asgd(3), "mse")
+    with self.assertRaisesRegex(
+      ValueError, "take turns on one device: .* or set num_workers=1"
+    ):
+      model.fit(_X, _Y, verbose=0)
+
   def test_two_outputs(self):
     inputs = keras.Input((4,))
     hidden = keras.layers.Dense(5, activation="tanh")(inputs)
