@@ -197,8 +197,10 @@ def _train(stack, external, local, directory) -> dict[str, object]:
     initial_epoch = checkpoint.restore_latest()
     directory.keep_epochs(initial_epoch)
   callbacks = [
-    checkpoint,
+    # Before the checkpoint: a run that dies in between does this epoch again,
+    # and its row goes (see `keep_epochs`).
     keras.callbacks.CSVLogger(directory.history_csv, append=output.resume),
+    checkpoint,
   ]
   if local is not None:
     # The other workers would go on without one that died.

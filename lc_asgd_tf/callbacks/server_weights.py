@@ -76,6 +76,13 @@ class ServerWeights(keras.callbacks.Callback):
           "from it under mixed_float16: use mixed_bfloat16, or compile with "
           "auto_scale_loss=False."
         )
+      for layer in self.model._flatten_layers():
+        if isinstance(layer, keras.layers.SpectralNormalization):
+          raise errors.UserError(
+            f"Layer {layer.name!r} assigns its weights in the forward pass: "
+            "one simulated worker's snapshot would be normalized, and not the "
+            "server's weights. Set num_workers=1, or leave it out."
+          )
       simulation.adopt_changes()
 
   def on_train_end(self, logs=None) -> None:

@@ -74,7 +74,7 @@ class Window(NamedTuple):
     change: of the predicted changes of the loss.
     first_loss: the mean of the first minibatches' losses.
     pushes: how many have been seen.
-    gave_way: 1 once the window has had to, else 0.
+    gave_way: 1 once the window has had to, after the first round, else 0.
     worst: the most, so far, that the whole learning rate would have promised,
       the promise times M / T, as a share of the loss.
   """
@@ -135,8 +135,9 @@ def window_update(
       s / max(M, 64),    s = clip(2 p / q, 1, 8)
       q <- max(q, average promise M / (T l))
 
-  with s = 1 in the first round; where x < 0, of 2 / max(M, 16). Averages are
-  over max(M, 16) / 2 pushes, that of the predicted change over max(M, 16).
+  with s = 1 in the first max(M, 16) pushes; where x < 0, of 2 / max(M, 16).
+  Averages are over max(M, 16) / 2 pushes, that of the predicted change over
+  max(M, 16). An x < 0 in the first M pushes is not the first.
 
   Args:
     window: before the push.

@@ -1,6 +1,7 @@
-"""A scope that notices statistics which are updated more than once."""
+"""A scope that notices which variables are updated, and how often."""
 
 import collections
+from collections.abc import Iterable
 
 import keras
 
@@ -13,15 +14,33 @@ class CountingScope(keras.StatelessScope):
   def __init__(self, *args, **kwargs) -> None:
     super().__init__(*args, **kwargs)
     self._updates = collections.Counter()
+    self._updated = {}
 
   def add_update(self, update) -> None:
     """Counts the update, and does what Keras does with it."""
-    self._updates[id(update[0])] += 1
+    variable = update[0]
+    self._updates[id(variable)] += 1
+    self._updated[id(variable)] = variable
     super().add_update(update)
 
   def updates(self, variable: keras.Variable) -> int:
     """Returns how often the variable was updated."""
     return self._updates[id(variable)]
+
+  def check_only_updates(self, variables: Iterable[keras.Variable]) -> None:
+    """Checks that no other variable was updated.
+
+    Raises:
+      UserError: if one was, of which a server would never hear.
+    """
+    known = {id(variable) for variable in variables}
+    for key, variable in self._updated.items():
+      if key not in known:
+        raise errors.UserError(
+          f"The forward pass assigns {variable.path}, as SpectralNormalization "
+          "and stateful recurrent layers do: workers can only change their "
+          "layers' non-trainable weights. Use other layers on a cluster."
+        )
 
   def check_single_updates(self, variables: list[keras.Variable]) -> None:
     """Checks that none of the variables was updated more than once.

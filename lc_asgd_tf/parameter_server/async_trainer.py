@@ -19,6 +19,7 @@ from lc_asgd_tf.parameter_server import (
   worker_metrics,
   worker_step,
 )
+from lc_asgd_tf.server import learning_rates
 
 # How many dispatches may wait per worker: enough that nobody idles behind a
 # worker that is this many times slower than the others.
@@ -67,8 +68,8 @@ class AsyncTrainer:
 
   Raises:
     TypeError: if the strategy or the optimizer is of another kind.
-    ValueError: if the model is not compiled with a loss, or overrides
-      `train_step`.
+    ValueError: if the model is not compiled, or overrides `train_step`, or if
+      the optimizer has no single learning rate.
   """
 
   def __init__(
@@ -119,6 +120,10 @@ class AsyncTrainer:
   ) -> keras.callbacks.History:
     """Trains the model, with the arguments of `keras.Model.fit`.
 
+    But for those that are about arrays: batches, their order and sample weights
+    are the data set's own. As under any `tf.distribute` strategy, the state of
+    a metric must be a sum over batches.
+
     Beside the metrics, the logs of every epoch have `pushes` (applied in this
     epoch), `rejected` (how many of them were not finite and counted as zero),
     `staleness_mean` and `staleness_max` (in updates), and the mean absolute
@@ -133,7 +138,8 @@ class AsyncTrainer:
         y, sample_weight). It runs on every worker. It may require an argument,
         a `tf.distribute.InputContext`, whose `input_pipeline_id` is the
         worker's index, an int64 tensor: shuffle by it, so that every worker
-        sees its own order. The data set is repeated.
+        sees its own order. The data set is repeated; every worker's needs at
+        least one batch.
       epochs: the epoch to stop before, counted from 0.
       steps_per_epoch: pushes of all workers together per epoch; None for the
         number of batches in one data set.
@@ -151,7 +157,8 @@ class AsyncTrainer:
 
     Raises:
       TypeError: if `x` is not a function that returns a data set.
-      ValueError: if `steps_per_epoch` is needed and missing.
+      ValueError: if `steps_per_epoch` is needed and missing, or a worker has
+        no data.
     """
     _check_model(self.model)
     dataset_fn, element_spec, cardinality = _inspect_data(x, self.num_workers)
@@ -190,7 +197,13 @@ class AsyncTrainer:
       for epoch in range(initial_epoch, epochs):
         model.reset_metrics()
         callbacks.on_epoch_begin(epoch)
-        self._train_epoch(iterator, steps_per_epoch, callbacks)
+        try:
+          self._train_epoch(iterator, steps_per_epoch, callbacks)
+        except tf.errors.OutOfRangeError as error:
+          raise errors.UserError(
+            "The data set of a worker has no batch: return one with at least "
+            "one for each of them."
+          ) from error
         logs = self._metrics.logs() | self._remote.statistics().logs()
         self._remote.copy_to_model()
         if validation_data is not None and model._should_eval(
@@ -214,7 +227,10 @@ class AsyncTrainer:
     Raises:
       RuntimeError: before `build` or the first `fit`.
     """
-    return self._built_remote().checkpoint()
+    remote = self._built_remote()
+    # Callbacks may have set it at the end of an epoch.
+    self._update_learning_rate()
+    return remote.checkpoint()
 
   def build(self, x: Callable[..., tf.data.Dataset]) -> None:
     """Puts the model on the ps tasks, as the first `fit` would.
@@ -408,9 +424,9 @@ def _resolve_verbose(verbose: str | int) -> int:
 
 
 def _check_model(model: keras.Model) -> None:
-  if not model.compiled or model._compile_loss is None:
+  if not model.compiled:
     raise errors.UserError(
-      "The model has no loss: call model.compile(optimizer=..., loss=...) "
+      "The model is not compiled: call model.compile(optimizer=..., loss=...) "
       "before training."
     )
   if isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):
@@ -424,6 +440,12 @@ def _check_model(model: keras.Model) -> None:
       "The optimizer must be an lc_asgd_tf.AsyncOptimizer such as LCASGD, got "
       f"{type(model.optimizer).__name__}: wrap it as "
       "AsyncOptimizer(optimizer, compensation)."
+    )
+  inner = model.optimizer.inner_optimizer
+  if learning_rates.owners(inner) != [inner]:
+    raise errors.UserError(
+      f"{type(inner).__name__} has several learning rates, which cannot be "
+      "passed on to a cluster: use an optimizer that has one."
     )
   if model.optimizer.num_workers > 1:
     raise errors.UserError(

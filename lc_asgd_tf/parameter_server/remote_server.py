@@ -38,6 +38,8 @@ class RemoteServer:
   Attributes:
     variables: the model's trainable variables that workers pull as a whole.
     tables: those of which they pull rows.
+    buffers: the model's non-trainable variables. Which ones these are is as it
+      was here, whatever is frozen later: as in Keras, until it is compiled.
     learns: whether there are predictors, which is up to the rule.
 
   Raises:
@@ -60,10 +62,12 @@ class RemoteServer:
       )
     self._model = model
     self._optimizer = optimizer
+    self._trainable = list(model.trainable_variables)
+    self.buffers = list(model.non_trainable_variables)
     self.tables = _sparse_tables(model)
     by_rows = {id(variable) for variable in self.tables}
     self.variables = variables = [
-      v for v in model.trainable_variables if id(v) not in by_rows
+      v for v in self._trainable if id(v) not in by_rows
     ]
     # A task without variables would have nothing to do.
     num_shards = max(1, min(len(devices), len(variables)))
@@ -90,7 +94,7 @@ class RemoteServer:
       compensation=optimizer.compensation,
       num_workers=num_workers,
       devices=devices[:num_shards],
-      buffers=model.non_trainable_variables,
+      buffers=self.buffers,
       buffer_kinds=self.buffer_kinds,
       loss_predictor=(optimizer.loss_predictor.copy() if self.learns else None),
       step_predictor=predictors.StepPredictor() if self.learns else None,
@@ -111,6 +115,7 @@ class RemoteServer:
         for i, variable in enumerate(self.tables)
       ],
     )
+    self._check_shared_state()
     # How many of the server's pushes make one of the model's optimizer's.
     local = optimizer.accumulation_steps(1) or 1
     hosted = optimizer.accumulation_steps(num_workers) or 1
@@ -146,6 +151,18 @@ class RemoteServer:
     self._reports = _concrete(self._read_reports)
     self._image = server_image.ServerImage(self._server)
     self._copy = tf.function(self._assign_to_model, autograph=False)
+
+  def _check_shared_state(self):
+    """Refuses state of weights of which nobody can tell whose it is."""
+    if len(self._server.shards) == 1:
+      return
+    for part in self._server.shards:
+      if any(len(variable.shape) for variable in part.shared_state()):
+        raise errors.UserError(
+          f"{type(part.optimizer).__name__} does not name its state after the "
+          "weights, which are spread over several ps tasks: use one ps task, "
+          "or another optimizer."
+        )
 
   def _pull(self, worker):
     replies = self._server.pull(worker)
@@ -279,9 +296,7 @@ class RemoteServer:
       part.assign([self.variables[i].value for i in indices])
     for table, variable in zip(self._server.tables, self.tables, strict=True):
       table.assign(variable.value)
-    self._server.buffers.assign(
-      [variable.value for variable in self._model.non_trainable_variables]
-    )
+    self._server.buffers.assign([variable.value for variable in self.buffers])
     inner = self._optimizer.inner_optimizer
     if not inner.built:
       return
@@ -295,7 +310,7 @@ class RemoteServer:
 
   def copy_to_model(self) -> None:
     """Makes the server's weights, buffers and slots the model's."""
-    self._optimizer.build(self._model.trainable_variables)
+    self._optimizer.build(self._trainable)
     # One call, where there are hundreds of variables to set.
     self._copy(self._image.fetch())
 
@@ -312,19 +327,20 @@ class RemoteServer:
       variable.assign(values[id(table.weights)])
       slots = table.slots(values) | slots
     for key, variable in self._keyed_local_state():
+      if key not in slots:
+        # Of a weight that is frozen by now.
+        continue
       value = slots[key]
       if variable is self._optimizer.inner_optimizer._iterations:
         value //= self._pushes_per_local
       variable.assign(value)
     buffers = self._server.buffers.values(values)
-    for local, value in zip(
-      self._model.non_trainable_variables, buffers, strict=True
-    ):
+    for local, value in zip(self.buffers, buffers, strict=True):
       local.assign(value)
 
   def _keyed_local_state(self):
-    state = self._optimizer.inner_optimizer.variables
-    return clones.keyed(state, self._model.trainable_variables)
+    inner = self._optimizer.inner_optimizer
+    return clones.keyed(inner.variables, inner._trainable_variables)
 
   def checkpoint(self) -> tf.train.Checkpoint:
     """Returns a checkpoint of the server as it is now."""

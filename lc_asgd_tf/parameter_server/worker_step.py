@@ -29,6 +29,7 @@ class WorkerStep:
     self._model = model
     self._remote = remote
     self._loss_scale = model.optimizer.inner_optimizer.loss_scale_factor
+    self._buffers = remote.buffers
     self._metrics = list(model.metrics_variables)
     count = tf.TensorSpec([], tf.int64)
     self.result = server.Packing(
@@ -116,7 +117,7 @@ class WorkerStep:
     ]
     state = [
       *zip(self._remote.variables, weights, strict=True),
-      *zip(model.non_trainable_variables, buffers, strict=True),
+      *zip(self._buffers, buffers, strict=True),
       *zip(self._metrics, metrics, strict=True),
     ]
     with tf.GradientTape() as tape:
@@ -127,7 +128,8 @@ class WorkerStep:
         layers.looking_up(lookup),
       ):
         y_pred = model(x, training=True)
-        loss = model.compute_loss(
+        # As Keras does, for models whose own knows no `training`.
+        loss = model._compute_loss(
           x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
         )
         first = next(part for part in tf.nest.flatten(x) if part is not None)
@@ -141,11 +143,14 @@ class WorkerStep:
     )
     if self._loss_scale is not None:
       gradients = [g / self._loss_scale for g in gradients]
+    scope.check_only_updates(
+      [*self._buffers, *self._metrics, *model._loss_tracker.variables]
+    )
     scope.check_single_updates(
       [
         variable
         for variable, (kind, _) in zip(
-          model.non_trainable_variables, self._remote.buffer_kinds, strict=True
+          self._buffers, self._remote.buffer_kinds, strict=True
         )
         if kind is normalization.Kind.MOVING_STATISTIC
       ]
@@ -155,10 +160,7 @@ class WorkerStep:
         kind, momentum, pulled, _value(scope, variable, pulled)
       )
       for variable, pulled, (kind, momentum) in zip(
-        model.non_trainable_variables,
-        buffers,
-        self._remote.buffer_kinds,
-        strict=True,
+        self._buffers, buffers, self._remote.buffer_kinds, strict=True
       )
     ]
     metrics = [

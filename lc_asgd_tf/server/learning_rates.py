@@ -7,6 +7,13 @@ import keras
 import tensorflow as tf
 
 
+def owners(
+  optimizer: keras.optimizers.Optimizer,
+) -> list[keras.optimizers.Optimizer]:
+  """Returns the optimizers with a learning rate: of MultiOptimizer, its own."""
+  return list(getattr(optimizer, "optimizers", [optimizer]))
+
+
 @contextlib.contextmanager
 def scaled(
   optimizer: keras.optimizers.Optimizer, factor: tf.Tensor | None
@@ -23,11 +30,13 @@ def scaled(
   if factor is None:
     yield
     return
-  learning_rate = optimizer._learning_rate
-  product = factor * optimizer.learning_rate
-  # Keras calls what is neither a variable nor a schedule.
-  optimizer._learning_rate = lambda: product
+  before = [(owner, owner._learning_rate) for owner in owners(optimizer)]
+  for owner, _ in before:
+    product = factor * owner.learning_rate
+    # Keras calls what is neither a variable nor a schedule.
+    owner._learning_rate = lambda product=product: product
   try:
     yield
   finally:
-    optimizer._learning_rate = learning_rate
+    for owner, learning_rate in before:
+      owner._learning_rate = learning_rate

@@ -163,6 +163,12 @@ class Shard:
         is_packed = self._flat and key[0] is not None
         variable.assign(self.packing.pack(parts) if is_packed else parts[0])
 
+  def shared_state(self) -> list[keras.Variable]:
+    """Returns the inner optimizer's state that is named after no weight."""
+    return [
+      variable for (owner, _), variable in self._keyed_state() if owner is None
+    ]
+
   def _keyed_state(self):
     originals = None if self._flat else self._variables
     return clones.keyed(self.optimizer.variables, self.weights, originals)

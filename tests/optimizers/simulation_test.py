@@ -5,6 +5,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import unittest
 import warnings
 
 import keras
@@ -542,6 +543,13 @@ class CountTest(_SimulationTestCase):
 
 
 class ServerWeightsTest(_SimulationTestCase):
+  def test_refuses_what_assigns_weights_in_the_forward_pass(self):
+    layer = keras.layers.SpectralNormalization(keras.layers.Dense(1))
+    model = keras.Sequential([keras.Input((4,)), layer])
+    model.compile(_asgd(3), "mse")
+    with self.assertRaisesRegex(ValueError, "assigns its weights in the"):
+      model.fit(_X, _Y, verbose=0, callbacks=[_ServerWeights()])
+
   def test_validation_sees_the_server(self):
     # Before the callback, so that it does not owe anything to it.
     weights = _EpochRecorder(_server_weights)
@@ -806,6 +814,23 @@ class KerasTest(_SimulationTestCase):
       ValueError, "take turns on one device: .* or set num_workers=1"
     ):
       model.fit(_X, _Y, verbose=0)
+
+  @unittest.skipUnless(
+    hasattr(keras.optimizers, "MultiOptimizer"), "Keras has no MultiOptimizer."
+  )
+  def test_several_learning_rates_are_scaled_alike(self):
+    def trained(inner):
+      rule = lc_asgd_tf.compensation.StalenessAware()
+      optimizer = lc_asgd_tf.AsyncOptimizer(inner, rule, num_workers=3)
+      return _fit(optimizer)[0].get_weights()
+
+    one = keras.optimizers.SGD(0.02)
+    two = [keras.optimizers.SGD(0.02) for _ in range(2)]
+    several = keras.optimizers.MultiOptimizer(
+      lambda variable: two["bias" in variable.path]
+    )
+    self.assert_same_bits(trained(several), trained(one))
+    self.assertAlmostEqual(float(two[0].learning_rate), 0.02)
 
   def test_two_outputs(self):
     inputs = keras.Input((4,))

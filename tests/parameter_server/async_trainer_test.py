@@ -2,6 +2,7 @@
 
 import functools
 import types
+import unittest
 from unittest import mock
 
 import keras
@@ -31,6 +32,7 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     "interruptions",
     "checkpoints",
     "errors",
+    "unusual_models",
   )
 
   @parameterized.parameters("asgd_counts", "adam_counts", "lc_asgd_counts")
@@ -183,6 +185,14 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     result = self.results["checkpoints"]
     self.assertTrue(result["restored_latest"])
     self.assertEqual(result["learned"], 30)
+    self.assertAlmostEqual(result["learning_rate"], 0.001)
+
+  def test_what_is_unusual_is_as_in_keras(self):
+    result = self.results["unusual_models"]
+    self.assertEqual(result["own_loss"], [-10.0])
+    self.assertLess(result["statistics_moved"], 0.2)
+    self.assertTrue(result["frozen"])
+    self.assertEqual(result["iterations"], _STEPS + 20)
 
   def test_a_saved_model_has_weights_and_optimizer(self):
     result = self.results["checkpoints"]
@@ -191,8 +201,8 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     self.assertEqual(result["loaded_class"], "LCASGD")
 
   @parameterized.parameters(
-    ("not compiled", "UserError: The model has no loss"),
-    ("no loss", "UserError: The model has no loss"),
+    ("not compiled", "UserError: The model is not compiled"),
+    ("no loss", "ValueError: No loss to compute."),
     ("stock optimizer", "TypeError: The optimizer must be"),
     ("simulation", "UserError: The optimizer simulates num_workers=4"),
     ("train_step", "UserError: OwnStep overrides train_step"),
@@ -203,11 +213,24 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     ("endless", "UserError: steps_per_epoch is needed"),
     ("steps", "ValueError: steps_per_epoch must be at least 1"),
     ("global_clipnorm", "UserError: global_clipnorm needs"),
+    ("unnamed slots", "UserError: Adafactor does not name its state"),
+    ("assigned weight", "UserError: The forward pass assigns"),
+    ("assigned state", "UserError: The forward pass assigns"),
+    ("no data", "UserError: The data set of a worker has no batch"),
   )
   def test_bad_input_is_refused_in_one_line(self, name, message):
     error = self.results["errors"][name]
     self.assertStartsWith(error, message)
     self.assertNotIn("\n", error)
+
+  @unittest.skipUnless(
+    hasattr(keras.optimizers, "MultiOptimizer"), "Keras has no MultiOptimizer."
+  )
+  def test_several_learning_rates_are_refused(self):
+    self.assertStartsWith(
+      self.results["errors"]["several learning rates"],
+      "UserError: MultiOptimizer has several learning rates",
+    )
 
 
 class OneWorkerTest(cluster_case.ClusterTestCase):

@@ -323,6 +323,11 @@ def checkpoints(strategy):
     callback.restore_latest()
     restored_latest = all(map(np.array_equal, latest, model.get_weights()))
     learned = int(trainer._remote._learned)
+    # As a callback may do before this one, at the end of an epoch.
+    model.optimizer.learning_rate = 0.001
+    callback.on_epoch_end(1)
+    callback.restore_latest()
+    rate = float(model.optimizer.learning_rate)
     trainer.restore(path)
     restored_slots = model.optimizer.inner_optimizer.variables
     other = new_trainer(_normalized_model(), strategy, lc_asgd_tf.ASGD(0.1))
@@ -335,6 +340,7 @@ def checkpoints(strategy):
   return {
     "restored_latest": restored_latest,
     "learned": learned,
+    "learning_rate": rate,
     "moved": not np.array_equal(saved[0], moved[0]),
     "restored": all(map(np.array_equal, saved, model.get_weights())),
     "restored_slots": all(
@@ -376,7 +382,10 @@ def errors(strategy):
     "not compiled",
     lambda: lc_asgd_tf.AsyncTrainer(_counting_model(), strategy),
   )
-  attempt("no loss", lambda: compiled(asgd(), loss=None))
+  attempt(
+    "no loss",
+    lambda: compiled(asgd(), loss=None).fit(_ones, steps_per_epoch=1),
+  )
   attempt("stock optimizer", lambda: compiled("sgd"))
   attempt("simulation", lambda: compiled(asgd(num_workers=4)))
   attempt("train_step", lambda: compiled(asgd(), model=own))
@@ -411,7 +420,97 @@ def errors(strategy):
       _ones, steps_per_epoch=1
     ),
   )
+
+  def inner(optimizer):
+    return lc_asgd_tf.AsyncOptimizer(optimizer)
+
+  attempt(
+    "unnamed slots",
+    lambda: compiled(inner(keras.optimizers.Adafactor())).fit(
+      _ones, steps_per_epoch=1
+    ),
+  )
+  if hasattr(keras.optimizers, "MultiOptimizer"):
+    several = keras.optimizers.MultiOptimizer(lambda v: keras.optimizers.SGD())
+    attempt("several learning rates", lambda: compiled(inner(several)))
+
+  def ends_with(layer, inputs=(3,)):
+    return keras.Sequential(
+      [keras.Input(inputs, batch_size=BATCH), layer, keras.layers.Dense(1)]
+    )
+
+  attempt(
+    "assigned weight",
+    lambda: compiled(
+      asgd(),
+      model=ends_with(
+        keras.layers.SpectralNormalization(keras.layers.Dense(2))
+      ),
+    ).fit(_ones, steps_per_epoch=1),
+  )
+
+  def sequences():
+    return _ones().map(lambda x, y: (x[:, :, tf.newaxis], y))
+
+  attempt(
+    "assigned state",
+    lambda: compiled(
+      asgd(),
+      model=ends_with(keras.layers.SimpleRNN(2, stateful=True), (3, 1)),
+    ).fit(sequences, steps_per_epoch=1),
+  )
+  attempt(
+    "no data",
+    lambda: compiled(asgd()).fit(lambda: _ones().take(0), steps_per_epoch=6),
+  )
   return found
+
+
+def unusual_models(strategy):
+  """What Keras takes as well: own losses, layers frozen in between."""
+
+  class OwnLoss(keras.Model):
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
+      return tf.reduce_mean(_linear_loss(y, y_pred))
+
+  inputs = keras.Input((3,))
+  outputs = keras.layers.Dense(1, kernel_initializer="zeros")(inputs)
+  model = OwnLoss(inputs, outputs)
+  trainer = new_trainer(model, strategy, lc_asgd_tf.ASGD(1.0), loss=None)
+  trainer.fit(_ones, steps_per_epoch=10, verbose=0)
+  own_loss = model.get_weights()[1].tolist()
+
+  model = keras.Sequential(
+    [
+      keras.Input((3,)),
+      keras.layers.LayerNormalization(),
+      keras.layers.BatchNormalization(),
+      keras.layers.Dense(1),
+    ]
+  )
+  optimizer = lc_asgd_tf.ASGD(0.001, momentum=0.9)
+  trainer = new_trainer(model, strategy, optimizer, loss="mse")
+
+  def dataset_fn():
+    x = np.array([[0, 1, 2], [2, 1, 5], [4, 9, 4], [2, 2, 8]], np.float32)
+    return tf.data.Dataset.from_tensors((x, x[:, :1]))
+
+  trainer.fit(dataset_fn, steps_per_epoch=STEPS, verbose=0)
+  normalization = model.layers[1]
+  before = normalization.moving_variance.numpy()
+  # As in Keras, it counts when the model is compiled.
+  model.layers[0].trainable = False
+  trainer.fit(dataset_fn, steps_per_epoch=10, verbose=0)
+  moved = np.abs(normalization.moving_variance.numpy() / before - 1).max()
+  frozen = model.layers[0].get_weights()
+  model.compile(optimizer=optimizer, loss="mse")
+  trainer.fit(dataset_fn, steps_per_epoch=10, verbose=0)
+  return {
+    "own_loss": own_loss,
+    "statistics_moved": float(moved),
+    "frozen": all(map(np.array_equal, frozen, model.layers[0].get_weights())),
+    "iterations": int(optimizer.iterations),
+  }
 
 
 def sequential(strategy):
