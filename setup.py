@@ -2,6 +2,5 @@
 
 import setuptools
 
-# The default, build/, is the file BUILD where names have no case, and a stale
-# one would put deleted modules into the wheel.
+# The default, build/, is the file BUILD where names have no case.
 setuptools.setup(options={"build": {"build_base": "dist/build"}})

@@ -1,6 +1,7 @@
 """Flags of a comparison."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
 
 from absl import flags
@@ -179,6 +180,6 @@ def read() -> ComparisonOptions:
     judge=values.judge,
     imports=tuple(values["import"].value),
     processes=values.processes or 0,
-    output_dir=values.output_dir,
+    output_dir=os.path.expanduser(values.output_dir),
     target_error=values.target_error,
   )

@@ -14,12 +14,22 @@ class DataOptions:
     data_dir: where TFDS keeps data sets; None for its default.
     batch_size: examples per worker and step.
     augment: whether training images are shifted and flipped.
+    train_split: TFDS split; None for `train`.
+    test_split: TFDS split; None for `test` or `validation`.
   """
 
   dataset: str
   data_dir: str | None
   batch_size: int
   augment: bool
+  train_split: str | None
+  test_split: str | None
+
+  @property
+  def splits(self) -> dict[str, str]:
+    """Those that the user has named, as `lc_asgd_tf.datasets.load` does."""
+    named = {"train_split": self.train_split, "test_split": self.test_split}
+    return {name: split for name, split in named.items() if split}
 
 
 def define() -> None:
@@ -43,6 +53,15 @@ def define() -> None:
   flags.DEFINE_bool(
     "augment", False, "Shift and flip the training images at random."
   )
+  flags.DEFINE_string(
+    "train_split", None, "TFDS split to train on, such as train[:80%]."
+  )
+  flags.DEFINE_string(
+    "test_split",
+    None,
+    "TFDS split to test on, such as train[80%:]; by default test, or else "
+    "validation.",
+  )
 
 
 def read() -> DataOptions:
@@ -53,4 +72,6 @@ def read() -> DataOptions:
     data_dir=values.data_dir,
     batch_size=values.batch_size,
     augment=values.augment,
+    train_split=values.train_split,
+    test_split=values.test_split,
   )

@@ -1,6 +1,7 @@
 """Flags of what a report is about and where it goes."""
 
 import dataclasses
+import os
 
 from absl import flags
 
@@ -51,7 +52,7 @@ def read() -> ReportOptions:
   """Returns the parsed flags of this group."""
   values = flags.FLAGS
   return ReportOptions(
-    results=values.results,
-    output_dir=values.output_dir,
+    results=os.path.expanduser(values.results),
+    output_dir=values.output_dir and os.path.expanduser(values.output_dir),
     target_error=values.target_error,
   )

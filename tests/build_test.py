@@ -195,7 +195,7 @@ class InstalledTest(absltest.TestCase):
     self.assertEmpty(
       sorted(map(str, installed - modules)),
       "installed, but not in the repository. If it is not enough to install "
-      "again, a build has left an old copy in build/.",
+      "again, a build has left an old copy in dist/build/.",
     )
 
   def test_programs_exist(self):

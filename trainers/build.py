@@ -1,12 +1,13 @@
 """From flags to objects, and from a run to its result."""
 
 import keras
+import numpy as np
 
 import lc_asgd_tf
 from flags.data import DataOptions
 from flags.optimizer import OptimizerOptions
 from flags.training import TrainingOptions
-from lc_asgd_tf import compensation, datasets
+from lc_asgd_tf import compensation, datasets, errors
 from trainers import run_directory
 
 
@@ -55,14 +56,49 @@ def steps_per_epoch(
   training: TrainingOptions,
   data: DataOptions,
   dataset: datasets.ImageClassification | datasets.InMemoryClassification,
+  multiple: int = 1,
 ) -> int:
   """Returns how many pushes make an epoch.
+
+  Args:
+    training: what the user asked for.
+    data: likewise.
+    dataset: the data.
+    multiple: what a number that the user did not ask for is a multiple of: a
+      synchronous rule needs whole rounds.
 
   Raises:
     UserError: if the training data does not fill one batch.
   """
   steps = datasets.steps_per_epoch(dataset, data.batch_size)
-  return training.steps_per_epoch or steps
+  return training.steps_per_epoch or max(1, steps // multiple) * multiple
+
+
+def check_augmentation(
+  data: DataOptions,
+  dataset: datasets.ImageClassification | datasets.InMemoryClassification,
+) -> None:
+  """Raises a UserError where there are no images to augment."""
+  if data.augment and len(dataset.input_shape) != 3:
+    raise errors.UserError(
+      f"--augment: data set {dataset.name!r} has no images to augment."
+    )
+
+
+def order_seed(seed: int, epoch: int) -> int:
+  """Returns the seed of the orders of the data from an epoch on.
+
+  A run that is continued reads the data in another order: it would see the
+  beginning of the same one again, and never some of the rest.
+
+  Args:
+    seed: the run's.
+    epoch: at which training begins or goes on.
+  """
+  if not epoch:
+    return seed
+  state = np.random.SeedSequence([seed, epoch]).generate_state(1)
+  return int(state[0]) % 2**31
 
 
 def result(

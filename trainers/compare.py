@@ -34,6 +34,7 @@ def main(argv: list[str]) -> int:
 
   noise = terminal.Noise()
   from lc_asgd_tf import comparison, reports
+  from lc_asgd_tf.cluster import resources
 
   options = comparison_flags.read()
   _import(options.imports)
@@ -48,9 +49,8 @@ def main(argv: list[str]) -> int:
   run_cells = functools.partial(
     _run_cells, options.imports, options.data_dir, options.judge
   )
-  results = comparison.run(
-    missing, run_cells, options.processes or os.cpu_count() or 1
-  )
+  cores = resources.Machine.detect(os.environ).cores
+  results = comparison.run(missing, run_cells, options.processes or cores)
   progress = _Progress(total=len(cells), done=len(cells) - len(missing))
   with contextlib.closing(progress), contextlib.closing(results):
     for cell, result in results:
@@ -134,6 +134,10 @@ def _cells(options):
       raise app.UsageError(f"--{name} is empty: name at least one.")
   delays = list(wanted["delays"])
   for name in delays:
+    if name == comparison.NO_DELAYS:
+      raise app.UsageError(
+        f"--delays={name} is what one worker has: name the others' delays."
+      )
     comparison.make_delays(name, seed=0)
   grid = comparison.Grid(
     base,

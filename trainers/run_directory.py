@@ -15,6 +15,7 @@ _PARENT = "lc_asgd_runs"
 class RunDirectory:
   """The paths of one run.
 
+      settings.json  the flags that a continued run must have, too
       model.keras    the trained model
       history.csv    one line per epoch, written as it ends
       history.json   the same as an object of lists
@@ -43,7 +44,10 @@ class RunDirectory:
         )
       now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
       path = os.path.join(_PARENT, f"{name}-{now}-{os.getpid()}")
-    self.path = pathlib.Path(path).expanduser()
+    try:
+      self.path = pathlib.Path(path).expanduser()
+    except RuntimeError as error:
+      raise errors.UserError(f"--output_dir={path}: {error}") from error
     try:
       self._check(resume)
       self.logs.mkdir(parents=True, exist_ok=True)
@@ -71,6 +75,34 @@ class RunDirectory:
     probe = self.path / ".writable"
     probe.touch()
     probe.unlink()
+
+  def keep_settings(self, settings: dict[str, object], resume: bool) -> None:
+    """Writes down the flags of a run, or compares them with the first ones.
+
+    Args:
+      settings: values by the names of the flags.
+      resume: whether the run is continued.
+
+    Raises:
+      UserError: if it began with others.
+    """
+    if not resume:
+      files.write_text(self.settings, json.dumps(settings, indent=2) + "\n")
+      return
+    if not self.settings.exists():
+      return
+    began = json.loads(self.settings.read_text(encoding="utf-8"))
+    for name, value in settings.items():
+      if name in began and began[name] != value:
+        raise errors.UserError(
+          f"{self.path} was begun with --{name}={began[name]}, which is "
+          f"{value} now: continue it with the same flags."
+        )
+
+  @property
+  def settings(self) -> pathlib.Path:
+    """The flags that a continued run must have, too."""
+    return self.path / "settings.json"
 
   @property
   def model(self) -> pathlib.Path:

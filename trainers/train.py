@@ -9,10 +9,12 @@ The last line on standard output is one JSON object with the results.
 """
 
 import contextlib
+import dataclasses
 import gc
 import importlib.util
 import json
 import os
+import signal
 import sys
 import time
 
@@ -26,6 +28,10 @@ from flags import optimizer as optimizer_flags
 from flags import output as output_flags
 from flags import training as training_flags
 from trainers import program
+
+# Where the data lie, how long to go on, and what changes no result; a
+# continued run may have other values of these flags.
+_MAY_CHANGE = ("data_dir", "epochs", "steps_per_dispatch")
 
 for _group in (
   cluster_flags,
@@ -56,7 +62,9 @@ def main(argv: list[str]) -> int:
   if "TF_CONFIG" in environ:
     external = specification.from_environment(environ)
     _check_is_chief(external)
-  os.environ.update(resources.coordinator_environment(environ))
+  os.environ.update(
+    resources.coordinator_environment(environ, local=external is None)
+  )
 
   from lc_asgd_tf import errors
   from trainers import run_directory
@@ -83,6 +91,10 @@ def main(argv: list[str]) -> int:
     with contextlib.ExitStack() as stack:
       local = None
       if external is None:
+        # A shell lets what runs in its background ignore Ctrl-C, and so would
+        # this process the death of its tasks.
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+          signal.signal(signal.SIGINT, signal.default_int_handler)
         options = cluster_flags.read()
         local = cluster_lib.LocalCluster(
           options.num_workers,
@@ -144,8 +156,22 @@ def _train(stack, external, local, directory) -> dict[str, object]:
   training = training_flags.read()
   output = output_flags.read()
   optimizer = optimizer_flags.read()
-  dataset = datasets.load(data.dataset, data.data_dir)
-  steps_per_epoch = build.steps_per_epoch(training, data, dataset)
+  dataset = datasets.load(data.dataset, data.data_dir, **data.splits)
+  build.check_augmentation(data, dataset)
+  num_workers = (external or local.specification).num_workers
+  in_rounds = optimizer.optimizer == "ssgd"
+  steps_per_epoch = build.steps_per_epoch(
+    training, data, dataset, num_workers if in_rounds else 1
+  )
+  directory.keep_settings(
+    {
+      name: value
+      for options in (data, model_flags.read(), optimizer, training)
+      for name, value in dataclasses.asdict(options).items()
+      if name not in _MAY_CHANGE
+    },
+    output.resume,
+  )
 
   def new_model():
     return models.create(
@@ -174,10 +200,12 @@ def _train(stack, external, local, directory) -> dict[str, object]:
   )
   test = dataset.test(data.batch_size)
 
-  def dataset_fn(context):
-    return dataset.train(
+  def dataset_fn(epoch):
+    """Returns the function for the workers' data from an epoch on."""
+    seed = build.order_seed(training.seed, epoch)
+    return lambda context: dataset.train(
       data.batch_size,
-      seed=training.seed,
+      seed=seed,
       worker=context.input_pipeline_id,
       augment=data.augment,
     )
@@ -193,7 +221,7 @@ def _train(stack, external, local, directory) -> dict[str, object]:
   )
   initial_epoch = 0
   if output.resume:
-    trainer.build(dataset_fn)
+    trainer.build(dataset_fn(0))
     initial_epoch = checkpoint.restore_latest()
     directory.keep_epochs(initial_epoch)
   callbacks = [
@@ -223,7 +251,7 @@ def _train(stack, external, local, directory) -> dict[str, object]:
     )
     callbacks.insert(0, precise)
   trainer.fit(
-    dataset_fn,
+    dataset_fn(initial_epoch),
     epochs=training.epochs,
     initial_epoch=initial_epoch,
     steps_per_epoch=steps_per_epoch,

@@ -27,6 +27,8 @@ from lc_asgd_tf.errors import UserError
 
 _HOST = "127.0.0.1"
 _LONGEST_QUOTE = 300  # Characters of a log line that an error repeats.
+# Not `-m trainers.serve`, which would look for modules beside the user first.
+_SERVE = "import sys; del sys.path[0]; from trainers import serve; serve.run()"
 
 
 class TaskFailure(RuntimeError):
@@ -248,7 +250,7 @@ class LocalCluster:
     # another's lifeline open.
     with end_of_task, open(log_path, "wb") as log:
       process = subprocess.Popen(
-        [sys.executable, "-m", "trainers.serve"],
+        [sys.executable, "-c", _SERVE],
         stdin=end_of_task,
         stdout=log,
         stderr=subprocess.STDOUT,

@@ -80,8 +80,10 @@ def common_environment(environ: Mapping[str, str]) -> dict[str, str]:
   }
 
 
-def coordinator_environment(environ: Mapping[str, str]) -> dict[str, str]:
-  """Returns the variables for the coordinator of a local cluster.
+def coordinator_environment(
+  environ: Mapping[str, str], local: bool = True
+) -> dict[str, str]:
+  """Returns the variables for the coordinator of a cluster.
 
   It keeps all cores, since it computes only while the workers wait, and sees
   no GPU, whose memory belongs to the workers.
@@ -89,13 +91,15 @@ def coordinator_environment(environ: Mapping[str, str]) -> dict[str, str]:
   Args:
     environ: The environment so far; a setting of the user's wins over ours,
       except where the cluster would not work with it.
+    local: Whether all tasks run on this machine. Where they do not, whose calls
+      take a proxy is the user's to say.
   """
   # Errors only: this process shares the user's terminal.
   quiet = _unset_of({"TF_CPP_MIN_LOG_LEVEL": "2"}, environ)
   return {
     **common_environment(environ),
     **quiet,
-    **_LOOPBACK,
+    **(_LOOPBACK if local else {}),
     "CUDA_VISIBLE_DEVICES": _NO_GPU,
   }
 

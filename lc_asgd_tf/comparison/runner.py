@@ -27,6 +27,8 @@ _ENVIRONMENT = {
   "TF_NUM_INTEROP_THREADS": "2",
   "TF_CPP_MIN_LOG_LEVEL": "3",
   "OMP_NUM_THREADS": "1",
+  # TensorFlow's default takes all memory of a GPU at once.
+  "TF_FORCE_GPU_ALLOW_GROWTH": "true",
 }
 
 

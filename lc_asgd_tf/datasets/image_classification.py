@@ -170,11 +170,10 @@ class ImageClassification:
       config.shuffle_reshuffle_each_iteration = False
       config.enable_ordering_guard = False  # To train out of order is the aim.
     keys = (self.image_key, self.label_key)
-    unused = [key for key in self.builder.info.features if key not in keys]
     examples = self.builder.as_dataset(
       split=split,
       shuffle_files=file_seed is not None,
-      decoders={key: tfds.decode.SkipDecoding() for key in unused},
+      decoders=tfds.decode.PartialDecoding({key: True for key in keys}),
       read_config=config,
     )
     return examples.map(lambda example: tuple(example[key] for key in keys))
@@ -296,8 +295,9 @@ def _default_test_split(name: str, info: tfds.core.DatasetInfo) -> str:
     if split in info.splits:
       return split
   raise errors.UserError(
-    f"data set {name!r} has no test split; name one of its splits, or a part"
-    f" such as 'train[80%:]': {', '.join(info.splits)}"
+    f"data set {name!r} has no test split, only {', '.join(info.splits)}: name"
+    " parts that do not overlap, such as train_split='train[:80%]' and"
+    " test_split='train[80%:]'"
   )
 
 

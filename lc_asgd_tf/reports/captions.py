@@ -30,8 +30,8 @@ def common(
     rate = f"learning rate {chosen:g}, of {tried} the sequential run's best"
   else:
     rate = (
-      f"each rule and number of workers at that learning rate of {tried} at "
-      "which its mean test error is lowest"
+      "each rule and number of workers at that learning rate, of those among "
+      f"{tried} that it was run with, at which its mean test error is lowest"
     )
   return f"{setting.title}, {setting.details}; {rate}; {_seeds(records)}."
 

@@ -63,6 +63,13 @@ class ThreadsTest(parameterized.TestCase):
     self.assertNotIn(name, _task(machine, "ps", environ=environ))
     self.assertNotIn(name, resources.coordinator_environment(environ))
 
+  def test_a_proxy_is_no_matter_of_a_cluster_of_the_users(self):
+    environ = {"no_grpc_proxy": "host1,host2"}
+    local = resources.coordinator_environment(environ)
+    self.assertIn("127.0.0.1", local["no_grpc_proxy"])
+    other = resources.coordinator_environment(environ, local=False)
+    self.assertNotIn("no_grpc_proxy", other)
+
   def test_machine_counts_the_cores_it_may_use(self):
     cores = resources.Machine.detect({"CUDA_VISIBLE_DEVICES": ""}).cores
     self.assertBetween(cores, 1, os.cpu_count())

@@ -157,8 +157,9 @@ class CaptionsTest(parameterized.TestCase):
     (
       "tuned",
       (0.1, 0.2),
-      "each rule and number of workers at that learning rate of 0.1, 0.2 at "
-      "which its mean test error is lowest; 2 seeds.",
+      "each rule and number of workers at that learning rate, of those among "
+      "0.1, 0.2 that it was run with, at which its mean test error is lowest; "
+      "2 seeds.",
     ),
   )
   def test_common(self, choice, grid, end):

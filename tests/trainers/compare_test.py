@@ -139,6 +139,7 @@ class CompareTest(parameterized.TestCase):
     ("--import=.rules", "the whole name of a module"),
     ("--rules=", "--rules is empty"),
     ("--delays=", "--delays is empty"),
+    ("--delays=none", "--delays=none is what one worker has"),
     ("--target_error=nan", "finite"),
   )
   def test_bad_input_is_one_line(self, flag, message):

@@ -41,7 +41,7 @@ _KEYS = (
 _SMALL = ("--model=mlp", "--num_workers=2", "--steps_per_epoch=40")
 
 
-def _start(directory, *arguments, **environ):
+def _start(directory, *arguments, ignored=(), **environ):
   return subprocess.Popen(
     [sys.executable, "-m", "trainers.train", *arguments],
     cwd=directory,
@@ -49,6 +49,7 @@ def _start(directory, *arguments, **environ):
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
+    preexec_fn=lambda: [signal.signal(s, signal.SIG_IGN) for s in ignored],
   )
 
 
@@ -133,7 +134,11 @@ class TrainTest(parameterized.TestCase):
     self.assertIsInstance(model.optimizer, lc_asgd_tf.AsyncOptimizer)
     self.assertEqual(int(model.optimizer.iterations.numpy()), 80)
 
-    # Again: refused, unless it is to be continued.
+    # Again: refused, unless it is to be continued, with the same flags.
+    ended = self.run_preloaded(
+      *_SMALL, "--epochs=3", "--output_dir=run", "--resume", "--batch_size=8"
+    )
+    self.assert_one_line(ended, "--batch_size=32, which is 8 now")
     ended = self.run_preloaded(*_SMALL, "--epochs=2", "--output_dir=run")
     self.assert_one_line(ended, "--resume")
     status, stdout, stderr = _train(
@@ -209,6 +214,12 @@ class TrainTest(parameterized.TestCase):
     ("learning_rate", ["--learning_rate=nan"], "finite"),
     ("nothing_to_resume", ["--resume", "--output_dir=none"], "none"),
     ("output", ["--output_dir=/proc/none"], "/proc/none"),
+    ("home", ["--output_dir=~nobody-of-this-name/x"], "home"),
+    (
+      "augment",
+      ["--dataset=breast_cancer", "--model=mlp", "--augment"],
+      "--augment",
+    ),
   )
   def test_bad_input_is_one_line(self, arguments, named):
     self.assert_one_line(self.run_preloaded(*arguments), named)
@@ -242,17 +253,20 @@ class TrainTest(parameterized.TestCase):
   def test_bad_cluster_is_one_line(self, tf_config, named):
     self.assert_one_line(self.run_preloaded(TF_CONFIG=tf_config), named)
 
-  @parameterized.parameters("worker", "ps")
-  def test_a_dead_task_ends_the_run(self, kind):
+  @parameterized.parameters(("worker", 1), ("ps", 2))
+  def test_a_dead_task_ends_the_run(self, kind, num_workers):
     process = _start(
       self.directory,
       *_SMALL,
       "--optimizer=asgd",  # Its server starts faster than LC-ASGD's.
+      f"--num_workers={num_workers}",
       "--epochs=1000",
       "--output_dir=run",
+      # As in the background of a script.
+      ignored=(signal.SIGINT,),
     )
     tasks = self.wait_for_training()
-    self.assertLen(tasks, 3)
+    self.assertLen(tasks, num_workers + 1)
     log = os.path.join(
       os.path.realpath(self.directory), "run", "logs", f"{kind}_0.log"
     )
