@@ -48,11 +48,13 @@ def _store_marked(data_dir):
     "image": images.astype(np.uint16) * 1000,
     "label": marks,
     "comment": [f"number {mark}" for mark in marks],
+    "box": {"left": marks, "right": marks + 1},
   }
   features = {
     "image": tfds.features.Image(shape=(2, 2, 1), dtype=np.uint16),
     "label": tfds.features.ClassLabel(num_classes=_NUM_MARKED),
     "comment": tfds.features.Text(),
+    "box": {"left": np.int64, "right": np.int64},
   }
   splits = {"train": examples, "validation": examples}
   _store(data_dir, "marked", features, splits, num_shards=_NUM_SHARDS)
