@@ -78,7 +78,8 @@ def define() -> None:
     "model",
     None,
     "mlp, deep_mlp, convolutional, characters, resnet8, resnet20, the path of "
-    "a .keras file whose model returns logits, or one of --import's.",
+    "a .keras file whose model returns logits, and from whose weights every "
+    "seed starts, or one of --import's.",
   )
   flags.DEFINE_list(
     "rules", None, "all, controls, and names of rules: see --help's list."
@@ -91,7 +92,8 @@ def define() -> None:
   flags.DEFINE_list(
     "delays",
     None,
-    f"Any of {', '.join(DELAYS)}, and paths of recorded traces (.csv).",
+    f"Any of {', '.join(DELAYS)}, and paths of recorded traces (.csv). A run "
+    "with a trace, or a model, of this path counts as done, whatever it holds.",
   )
   flags.DEFINE_list("learning_rates", None, "Of the inner optimizer.")
   flags.DEFINE_enum(
