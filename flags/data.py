@@ -25,12 +25,6 @@ class DataOptions:
   train_split: str | None
   test_split: str | None
 
-  @property
-  def splits(self) -> dict[str, str]:
-    """Those that the user has named, as `lc_asgd_tf.datasets.load` does."""
-    named = {"train_split": self.train_split, "test_split": self.test_split}
-    return {name: split for name, split in named.items() if split}
-
 
 def define() -> None:
   """Registers the flags of this group."""

@@ -156,7 +156,12 @@ def _train(stack, external, local, directory) -> dict[str, object]:
   training = training_flags.read()
   output = output_flags.read()
   optimizer = optimizer_flags.read()
-  dataset = datasets.load(data.dataset, data.data_dir, **data.splits)
+  dataset = datasets.load(
+    data.dataset,
+    data.data_dir,
+    data.train_split or "train",
+    data.test_split or None,
+  )
   build.check_augmentation(data, dataset)
   num_workers = (external or local.specification).num_workers
   in_rounds = optimizer.optimizer == "ssgd"

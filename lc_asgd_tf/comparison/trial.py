@@ -78,12 +78,9 @@ def load_dataset(
   Raises:
     UserError: if there is no such data, or not enough for one batch.
   """
-  splits = {}
-  if cell.train_split:
-    splits["train_split"] = cell.train_split
-  if cell.test_split:
-    splits["test_split"] = cell.test_split
-  dataset = datasets.load(cell.dataset, data_dir, **splits)
+  dataset = datasets.load(
+    cell.dataset, data_dir, cell.train_split or "train", cell.test_split or None
+  )
   # Raises what every process would.
   datasets.steps_per_epoch(dataset, cell.batch_size)
   return dataset

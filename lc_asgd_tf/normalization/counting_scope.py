@@ -1,6 +1,5 @@
 """A scope that notices which variables are updated, and how often."""
 
-import collections
 from collections.abc import Iterable
 
 import keras
@@ -13,19 +12,17 @@ class CountingScope(keras.StatelessScope):
 
   def __init__(self, *args, **kwargs) -> None:
     super().__init__(*args, **kwargs)
-    self._updates = collections.Counter()
-    self._updated = {}
+    # One variable per update.
+    self._updated = []
 
   def add_update(self, update) -> None:
     """Counts the update, and does what Keras does with it."""
-    variable = update[0]
-    self._updates[id(variable)] += 1
-    self._updated[id(variable)] = variable
+    self._updated.append(update[0])
     super().add_update(update)
 
   def updates(self, variable: keras.Variable) -> int:
     """Returns how often the variable was updated."""
-    return self._updates[id(variable)]
+    return sum(updated is variable for updated in self._updated)
 
   def check_only_updates(self, variables: Iterable[keras.Variable]) -> None:
     """Checks that no other variable was updated.
@@ -34,8 +31,8 @@ class CountingScope(keras.StatelessScope):
       UserError: if one was, of which a server would never hear.
     """
     known = {id(variable) for variable in variables}
-    for key, variable in self._updated.items():
-      if key not in known:
+    for variable in self._updated:
+      if id(variable) not in known:
         raise errors.UserError(
           f"The forward pass assigns {variable.path}, as SpectralNormalization "
           "and stateful recurrent layers do: workers can only change their "
