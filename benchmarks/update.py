@@ -47,6 +47,7 @@ def main(argv: Sequence[str]) -> None:
     raise app.UsageError(f"unexpected argument: {argv[1]!r}")
   from lc_asgd_tf import cluster
 
+  os.environ.update(cluster.common_environment(os.environ, "ps"))
   cluster.keep_freed_memory()
   import tensorflow as tf
 

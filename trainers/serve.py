@@ -60,7 +60,7 @@ def main(argv: list[str]) -> NoReturn:
   if task.task_type == "chief":
     raise UserError("the chief is the coordinator: run lc-asgd-train for it")
   ports.check_port_free(task.address)
-  os.environ.update(resources.common_environment(os.environ))
+  os.environ.update(resources.common_environment(os.environ, task.task_type))
   resources.keep_freed_memory()
 
   server = _start_server(task)

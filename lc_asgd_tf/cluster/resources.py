@@ -16,6 +16,7 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
+from importlib import metadata
 
 _NO_GPU = "-1"  # What CUDA takes for "no device"; unset would mean all.
 
@@ -31,6 +32,12 @@ _COMMON = {
 # machine of one core, its operations never start and the cluster hangs.
 _INTER_OP = "TF_NUM_INTEROP_THREADS"
 _MIN_INTER_OP = 2
+
+# A push is many small kernels that XLA would hand to another thread one by one,
+# to run side by side what takes less time than to wake it.
+_XLA_FLAG_OF_PS = "--xla_cpu_enable_concurrency_optimized_scheduler"
+# Flags come and go, and XLA ends a process that is given one it does not know.
+_XLA_FLAG_KNOWN_TO = "2.21."
 
 # Of glibc's <malloc.h>.
 _M_TRIM_THRESHOLD = -1
@@ -67,16 +74,20 @@ class Machine:
     return cls(cores=_usable_cores(), gpus=_usable_gpus(environ))
 
 
-def common_environment(environ: Mapping[str, str]) -> dict[str, str]:
-  """Returns the variables that every process of a cluster should have.
+def common_environment(
+  environ: Mapping[str, str], task_type: str = "chief"
+) -> dict[str, str]:
+  """Returns the variables that a process should have wherever it runs.
 
   Args:
     environ: The environment so far; a setting of the user's wins over ours,
       except where the cluster would not work with it.
+    task_type: "chief", "worker" or "ps".
   """
   return {
     **_unset_of(_COMMON, environ),
     **_inter_op_threads(_usable_cores(), environ),
+    **(_xla_flags_of_ps(environ) if task_type == "ps" else {}),
   }
 
 
@@ -161,7 +172,7 @@ def task_environment(
     "OMP_NUM_THREADS": str(intra_op),
   }
   return {
-    **common_environment(environ),
+    **common_environment(environ, task_type),
     **_unset_of(threads, environ),
     **_inter_op_threads(inter_op, environ),
     **_LOOPBACK,
@@ -173,6 +184,14 @@ def _unset_of(
   defaults: Mapping[str, str], environ: Mapping[str, str]
 ) -> dict[str, str]:
   return {k: v for k, v in defaults.items() if k not in environ}
+
+
+def _xla_flags_of_ps(environ: Mapping[str, str]) -> dict[str, str]:
+  flags = environ.get("XLA_FLAGS", "")
+  known = metadata.version("tensorflow").startswith(_XLA_FLAG_KNOWN_TO)
+  if not known or _XLA_FLAG_OF_PS in flags:
+    return {}
+  return {"XLA_FLAGS": f"{_XLA_FLAG_OF_PS}=false {flags}".strip()}
 
 
 def _inter_op_threads(

@@ -2,6 +2,7 @@ import os
 import pathlib
 import stat
 import tempfile
+from importlib import metadata
 from unittest import mock
 
 from absl.testing import absltest, parameterized
@@ -62,6 +63,26 @@ class ThreadsTest(parameterized.TestCase):
     self.assertNotIn(name, _task(machine, "worker", environ=environ))
     self.assertNotIn(name, _task(machine, "ps", environ=environ))
     self.assertNotIn(name, resources.coordinator_environment(environ))
+
+  @parameterized.parameters("", "--xla_dump_to=/tmp/xla")
+  @mock.patch.object(metadata, "version", lambda name: "2.21.3")
+  def test_ps_tasks_run_small_kernels_in_their_own_thread(self, flags):
+    environ = {"XLA_FLAGS": flags}
+    machine = resources.Machine(8)
+    first, *others = _task(machine, "ps", environ=environ)["XLA_FLAGS"].split()
+    self.assertEqual(
+      first, "--xla_cpu_enable_concurrency_optimized_scheduler=false"
+    )
+    self.assertEqual(others, flags.split())
+    self.assertNotIn("XLA_FLAGS", _task(machine, "worker", environ=environ))
+    # Nor twice, where the task adds to what its parent set.
+    environ = _task(machine, "ps", environ=environ)
+    self.assertNotIn("XLA_FLAGS", resources.common_environment(environ, "ps"))
+
+  def test_no_flag_that_another_tensorflow_may_not_know(self):
+    machine = resources.Machine(8)
+    with mock.patch.object(metadata, "version", return_value="2.30.0"):
+      self.assertNotIn("XLA_FLAGS", _task(machine, "ps"))
 
   def test_a_proxy_is_no_matter_of_a_cluster_of_the_users(self):
     environ = {"no_grpc_proxy": "host1,host2"}
