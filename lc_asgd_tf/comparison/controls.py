@@ -29,7 +29,7 @@ class ShuffledRatio(compensation.LossCompensated):
     if self.window:
       own = super().observe(sums, arrival)
     parts = loss_compensated.Sums(*tf.unstack(sums))
-    ratio = super().delivered_ratio(parts, arrival)
+    ratio = super().delivered_ratio(parts, arrival._replace(signals=own))
     latest = arrival.signals[-_RING:-1]
     return tf.concat([own, ratio[tf.newaxis], latest], axis=0)
 

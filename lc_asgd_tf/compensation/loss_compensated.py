@@ -122,6 +122,19 @@ def trusted_ratio(
   return 1.0 - (1.0 - ratio) * trust
 
 
+def caution(severity: tf.Tensor) -> tf.Tensor:
+  """Returns x^2 / (1 + x^2): how far the rule steps in.
+
+  Where delays do no harm, there is nothing to compensate and nothing to brake:
+  what a rule does there, it does to noise.
+
+  Args:
+    severity: x >= 0, shape=(); see `window.severity`.
+  """
+  # Where it is infinite, all the way.
+  return 1.0 - 1.0 / (1.0 + severity * severity)
+
+
 def coefficients(
   sums: Sums,
   ratio: tf.Tensor,
@@ -129,7 +142,7 @@ def coefficients(
   typical_loss: tf.Tensor,
   *,
   cap: bool = True,
-  brake: float = 5.0,
+  brake: float | tf.Tensor = 5.0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
   """Returns (a, b) of u = a g + b D d.
 
@@ -147,7 +160,7 @@ def coefficients(
     predicted_change: Delta, shape=(), in units of the loss.
     typical_loss: l, shape=(), in units of the loss.
     cap: whether u may never be longer than g.
-    brake: how hard a predicted rise slows the update; 0 turns it off.
+    brake: how hard a predicted rise slows the update, shape=(); 0 turns it off.
   """
   c = 2.0 * (1.0 - ratio) * tf.maximum(-sums.gd, 0.0) / (sums.dDd + _TINY)
   squared_norm = sums.gg + 2.0 * c * sums.gDd + c * c * sums.DdDd
@@ -160,9 +173,8 @@ def coefficients(
     longer = finite & (squared_norm > sums.gg)
     shrink = tf.sqrt(tf.math.divide_no_nan(sums.gg, squared_norm))
     scale = tf.where(longer, shrink, 1.0)
-  if brake:
-    rise = tf.maximum(predicted_change, 0.0) / (typical_loss + _LOSS_FLOOR)
-    scale = scale / (1.0 + brake * rise)
+  rise = tf.maximum(predicted_change, 0.0) / (typical_loss + _LOSS_FLOOR)
+  scale = scale / (1.0 + tf.math.multiply_no_nan(rise, brake))
   return scale, scale * c
 
 
@@ -184,7 +196,8 @@ class LossCompensated(compensation.Compensation):
   is drawn towards 1 (see `trusted_ratio`). A norm cap and a brake follow (see
   `coefficients`), and a window scales the learning rate, so that all the
   updates on their way together promise no more than the loss can give (see
-  `window`). A push whose gradient is not finite counts as zero.
+  `window`). Where delays do no harm, the rule keeps out of it (see `caution`).
+  A push whose gradient is not finite counts as zero.
 
   Source: reconstruction, from the abstract of Li, He, Ren, Mao, "Developing a
   Loss Prediction-based Asynchronous Stochastic Gradient Descent Algorithm for
@@ -196,7 +209,7 @@ class LossCompensated(compensation.Compensation):
     cap: whether u may never be longer than g.
     brake: how hard a predicted rise of the loss slows the update, >= 0.
     window: whether there is a window; without it, every update has its full
-      strength.
+      strength, and nobody measures whether delays do harm: they are taken to.
     ratio: None to take r from the prediction, or a constant in [0, 1] as a
       control that ignores it.
     horizon: "observed" to predict the loss at the staleness that the push turns
@@ -271,7 +284,14 @@ class LossCompensated(compensation.Compensation):
     if self.ratio is not None:
       return tf.constant(self.ratio, tf.float32)
     ratio = delivered_ratio(sums.gd, arrival.predicted_change)
-    return trusted_ratio(ratio, sums.gd, arrival.typical_loss)
+    ratio = trusted_ratio(ratio, sums.gd, arrival.typical_loss)
+    return 1.0 - (1.0 - ratio) * self._caution(arrival)
+
+  def _caution(self, arrival):
+    """Returns how far to step in: all the way, if nobody measures."""
+    if not self.window:
+      return tf.constant(1.0)
+    return caution(window_lib.severity(window_lib.read(arrival.signals)))
 
   def coefficients(self, sums, arrival):
     """Returns (a, b) of u = a g + b D d and, if there is a window, T / M."""
@@ -282,7 +302,7 @@ class LossCompensated(compensation.Compensation):
       arrival.predicted_change,
       arrival.typical_loss,
       cap=self.cap,
-      brake=self.brake,
+      brake=self.brake * self._caution(arrival),
     )
     if not self.window:
       return a, b

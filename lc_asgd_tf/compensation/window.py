@@ -188,6 +188,20 @@ def window_update(
   )
 
 
+def severity(window: Window) -> tf.Tensor:
+  """Returns q / p, shape=(): how much harm delays can do here.
+
+  The most that the whole learning rate would have promised so far, over what
+  is allowed now. Delays do no harm where it is small; where it is large, the
+  window is what keeps them from it.
+
+  Args:
+    window: after the push.
+  """
+  allowed = allowed_share(window.loss, window.change, window.first_loss)
+  return window.worst / allowed
+
+
 def share(window: Window, num_workers: int) -> tf.Tensor:
   """Returns T / M, in (0, 1], shape=().
 

@@ -258,20 +258,22 @@ class ShuffledRatioTest(parameterized.TestCase):
     rule = controls.ShuffledRatio(cap=False, brake=0.0)
     ratios = np.arange(pushes) * 37 % 128 / 128
     losses = np.random.default_rng(seed).uniform(0.5, 2.0, size=pushes)
-    # g.d = -1 and d'Dd = 2: b / a is 1 - r, as far as r is trusted.
-    trust = 1.0 / (1.0 + 0.05 * 1.001)
+    # d'Dd = -2 g.d: b / a is 1 - r, which is trusted where so much is promised.
+    promised = 1e9
     sums = tf.stack(
-      loss_compensated.Sums(gd=-1.0, dDd=2.0, gDd=-1.0, DdDd=3.0, gg=1.0)
+      loss_compensated.Sums(
+        gd=-promised, dDd=2 * promised, gDd=-1.0, DdDd=3.0, gg=1.0
+      )
     )
 
     @tf.function
     def push(signals, ratio, loss):
       arrival = _arrival()._replace(
-        predicted_change=-ratio, loss=loss, signals=signals
+        predicted_change=-ratio * promised, loss=loss, signals=signals
       )
       signals = rule.observe(sums, arrival)
       a, b, _ = rule.coefficients(sums, arrival._replace(signals=signals))
-      return signals, 1.0 - b / a / trust
+      return signals, 1.0 - b / a
 
     signals = tf.constant(rule.initial_signals)
     used = []

@@ -320,6 +320,13 @@ class LossCompensatedTest(parameterized.TestCase):
     )
     np.testing.assert_allclose(trusted, expected, atol=1e-6)
 
+  @parameterized.parameters(
+    (0.0, 0.0), (0.5, 0.2), (1.0, 0.5), (3.0, 0.9), (np.inf, 1.0)
+  )
+  def test_caution(self, severity, expected):
+    caution = loss_compensated.caution(tf.constant(severity))
+    np.testing.assert_allclose(caution, expected, rtol=1e-6)
+
   @_SETTINGS
   @hypothesis.given(push=_pushes())
   def test_a_kept_promise_changes_nothing(self, push):

@@ -76,6 +76,7 @@ class Push(NamedTuple):
     step_size: root mean square of the latest step of all weights.
     loss: what the worker reported.
     window: T, this push included.
+    severity: the worst promise so far over what is allowed now.
   """
 
   g: np.ndarray
@@ -87,6 +88,7 @@ class Push(NamedTuple):
   step_size: float
   loss: float
   window: float
+  severity: float
 
 
 class Case(NamedTuple):
@@ -193,17 +195,18 @@ def lc_asgd(
     g, d = push.g, push.d
     D = push.ms + 1e-7
     u = g
+    caution = push.severity**2 / (1 + push.severity**2) if window else 1
     if g @ d < 0:
       r = ratio
       if r is None:
         r = np.clip(push.delta / (g @ d), 0, 1)
         share = -(g @ d) / (push.typical_loss + 1e-3)
-        r = 1 - (1 - r) * share / (share + 0.05)
+        r = 1 - (1 - r) * share / (share + 0.05) * caution
       u = g + 2 * (1 - r) * -(g @ d) / (d @ (D * d) + 1e-20) * D * d
     if cap and np.linalg.norm(u) > np.linalg.norm(g):
       u = u * np.linalg.norm(g) / np.linalg.norm(u)
     rise = max(push.delta, 0) / (push.typical_loss + 1e-3)
-    u = u / (1 + brake * rise)
+    u = u / (1 + brake * caution * rise)
     if window:
       u = u * push.window / NUM_WORKERS
       u = u * min(1, (push.loss + 1e-3) / (abs(g @ d) + 1e-20))
@@ -242,6 +245,7 @@ class Window:
     self.pushes += 1
     # What it would have been with all of the learning rate.
     self.worst = max(self.worst, promised * m / np.exp(self.log_size))
+    self.severity = self.worst / share
     fast = np.clip(2 * share / (self.worst + 1e-20), 1, 8)
     start = fast if self.pushes > paced else 1
     growth = (0.25 if self.gave_way else start) / 64
@@ -285,8 +289,10 @@ def simulate(
       d = w - snapshots[m]
       step_size = np.sqrt(np.mean(velocity**2))
       size = window.after(abs(g @ d), reported, delta)
+      typical = np.exp(average)
+      severity = window.severity
       u = update(
-        Push(g, d, tau, ms, delta, np.exp(average), step_size, reported, size)
+        Push(g, d, tau, ms, delta, typical, step_size, reported, size, severity)
       )
       velocity = momentum * velocity - learning_rate * u
       w = w + velocity
