@@ -12,16 +12,19 @@ class LCASGD(rule_optimizer.RuleOptimizer):
 
       Delta = predicted loss at w - predicted loss at w_m
       r     = clip(Delta / g.d, 0, 1)                  with d = w - w_m
-      r     <- 1 - (1 - r) s / (s + 0.05)              with s = abs(g.d) / l
+      r     <- 1 - (1 - r) k s / (s + 0.05)            with s = abs(g.d) / l
       u     <- g + 2 (1 - r) max(-g.d, 0) / (d' D d) D d
       u     <- u min(1, norm(g) / norm(u))
-      u     <- u / (1 + brake max(Delta, 0) / l)
+      u     <- u / (1 + k brake max(Delta, 0) / l)
       u     <- u min(1, l / abs(g.d))
       lr    <- lr T / M
 
   with D = diag(MS), MS a moving average of g*g, and a window T in [1, M] that
   grows while the updates on their way promise no more than the loss can give.
-  See `lc_asgd_tf.compensation.LossCompensated` for what it means.
+  k = x^2 / (1 + x^2) is small where delays do no harm: x is the most that the
+  updates of M workers at the whole learning rate would have promised so far,
+  over what they may promise. See `lc_asgd_tf.compensation.LossCompensated` for
+  what it means.
 
   Source: this is a reconstruction from the abstract of Li, He, Ren, Mao,
   "Developing a Loss Prediction-based Asynchronous Stochastic Gradient Descent
