@@ -23,6 +23,9 @@ two things say that it is a large part of the loss:
 - what has been delivered, the part of the first loss that is gone: where most
   of it is, the rest can go as well.
 
+What is promised and what may be says, too, whether delays do any harm at all:
+see `severity`.
+
 Source: this project's own; not in the paper's abstract.
 """
 
