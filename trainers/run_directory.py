@@ -37,6 +37,7 @@ class RunDirectory:
   def __init__(
     self, path: str | None, *, name: str = "run", resume: bool = False
   ) -> None:
+    self._resumed = resume
     if path is None:
       if resume:
         raise errors.UserError(
@@ -49,7 +50,7 @@ class RunDirectory:
     except RuntimeError as error:
       raise errors.UserError(f"--output_dir={path}: {error}") from error
     try:
-      self._check(resume)
+      self._check()
       self.logs.mkdir(parents=True, exist_ok=True)
       # Fails early, and not after hours of training.
       self._probe()
@@ -59,14 +60,14 @@ class RunDirectory:
         "--output_dir."
       ) from error
 
-  def _check(self, resume: bool) -> None:
+  def _check(self) -> None:
     holds_run = self.checkpoints.exists() or self.history_csv.exists()
-    if holds_run and not resume:
+    if holds_run and not self._resumed:
       raise errors.UserError(
         f"{self.path} holds a run already: pass --resume to continue it, or "
         "another --output_dir."
       )
-    if resume and not holds_run:
+    if self._resumed and not holds_run:
       raise errors.UserError(
         f"{self.path} holds no run to continue: leave out --resume."
       )
@@ -76,17 +77,16 @@ class RunDirectory:
     probe.touch()
     probe.unlink()
 
-  def keep_settings(self, settings: dict[str, object], resume: bool) -> None:
-    """Writes down the flags of a run, or compares them with the first ones.
+  def keep_settings(self, settings: dict[str, object]) -> None:
+    """Writes down the flags of a run, or of a continued one compares them.
 
     Args:
       settings: values by the names of the flags.
-      resume: whether the run is continued.
 
     Raises:
       UserError: if it began with others.
     """
-    if not resume:
+    if not self._resumed:
       files.write_text(self.settings, json.dumps(settings, indent=2) + "\n")
       return
     if not self.settings.exists():

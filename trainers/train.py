@@ -174,8 +174,7 @@ def _train(stack, external, local, directory) -> dict[str, object]:
       for options in (data, model_flags.read(), optimizer, training)
       for name, value in dataclasses.asdict(options).items()
       if name not in _MAY_CHANGE
-    },
-    output.resume,
+    }
   )
 
   def new_model():
