@@ -22,6 +22,25 @@ def _after(before, gd=-0.1, loss=1.0, change=0.0, num_workers=8):
   )
 
 
+def _after_a_rise(signals, **settings):
+  """Returns the coefficients where nothing was kept of a large promise.
+
+  So large that it is taken at its word; the loss rises by a fifth, which the
+  brake halves.
+  """
+  rule = compensation.LossCompensated(cap=False, **settings)
+  sums = loss_compensated.Sums(gd=-1e6, dDd=1e6, gDd=0.0, DdDd=1.0, gg=1.0)
+  arrival = compensation.Arrival(
+    staleness=tf.constant(3.0),
+    loss=tf.constant(np.inf),  # No bound.
+    predicted_change=tf.constant(0.2 * 1.001),
+    typical_loss=tf.constant(1.0),
+    num_workers=4,
+    signals=signals,
+  )
+  return rule.coefficients(tf.stack(sums), arrival)
+
+
 # As after 100 pushes that promised a tenth of a loss of 1, as at first.
 _SETTLED = {"pushes": 100.0, "promise": 0.1, "loss": 1.0, "first_loss": 1.0}
 
@@ -204,42 +223,16 @@ class WindowTest(parameterized.TestCase):
     (0.6, 0.9),
   )
   def test_rule_steps_in_as_far_as_delays_do_harm(self, worst, caution):
-    rule = compensation.LossCompensated(cap=False)
-    # Nothing kept of a promise so large that it is taken at its word, and a
-    # rise of a fifth of the loss, which the brake halves.
-    gd, dDd = -1e6, 1e6
-    sums = tf.stack(
-      loss_compensated.Sums(gd=gd, dDd=dDd, gDd=0.0, DdDd=1.0, gg=1.0)
-    )
     state = _window(loss=1.0, first_loss=1.0, worst=worst)
-    arrival = compensation.Arrival(
-      staleness=tf.constant(3.0),
-      loss=tf.constant(np.inf),  # No bound.
-      predicted_change=tf.constant(0.2 * 1.001),
-      typical_loss=tf.constant(1.0),
-      num_workers=4,
-      signals=tf.stack(state),
-    )
     self.assertAlmostEqual(
       float(window.severity(state)), worst / 0.2, delta=1e-6
     )
-    a, b, _ = rule.coefficients(sums, arrival)
+    a, b, _ = _after_a_rise(tf.stack(state))
     self.assertAlmostEqual(float(a), 1 / (1 + caution), delta=1e-6)
     self.assertAlmostEqual(float(b / a), 2 * caution, delta=1e-6)
 
   def test_without_a_window_it_steps_in_all_the_way(self):
-    rule = compensation.LossCompensated(cap=False, window=False)
-    sums = tf.stack(
-      loss_compensated.Sums(gd=-1e6, dDd=1e6, gDd=0.0, DdDd=1.0, gg=1.0)
-    )
-    arrival = compensation.Arrival(
-      staleness=tf.constant(3.0),
-      loss=tf.constant(1.0),
-      predicted_change=tf.constant(0.2 * 1.001),
-      typical_loss=tf.constant(1.0),
-      num_workers=4,
-    )
-    a, b = rule.coefficients(sums, arrival)
+    a, b = _after_a_rise(signals=None, window=False)
     np.testing.assert_allclose([a, b], [0.5, 1.0], rtol=1e-6)
 
   def test_without_a_window_the_learning_rate_is_left_alone(self):
