@@ -157,10 +157,7 @@ def _train(stack, external, local, directory) -> dict[str, object]:
   output = output_flags.read()
   optimizer = optimizer_flags.read()
   dataset = datasets.load(
-    data.dataset,
-    data.data_dir,
-    data.train_split or "train",
-    data.test_split or None,
+    data.dataset, data.data_dir, data.train_split, data.test_split
   )
   build.check_augmentation(data, dataset)
   num_workers = (external or local.specification).num_workers

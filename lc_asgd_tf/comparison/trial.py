@@ -79,7 +79,7 @@ def load_dataset(
     UserError: if there is no such data, or not enough for one batch.
   """
   dataset = datasets.load(
-    cell.dataset, data_dir, cell.train_split or "train", cell.test_split or None
+    cell.dataset, data_dir, cell.train_split, cell.test_split
   )
   # Raises what every process would.
   datasets.steps_per_epoch(dataset, cell.batch_size)

@@ -101,25 +101,31 @@ def delivered_ratio(gd: tf.Tensor, predicted_change: tf.Tensor) -> tf.Tensor:
   return tf.where(gd < 0.0, ratio, 1.0)
 
 
-def trusted_ratio(
-  ratio: tf.Tensor, gd: tf.Tensor, typical_loss: tf.Tensor
-) -> tf.Tensor:
-  """Returns 1 - (1 - r) s / (s + 0.05), where s = |g.d| / l.
+def trust(gd: tf.Tensor, typical_loss: tf.Tensor) -> tf.Tensor:
+  """Returns s / (s + 0.05), where s = |g.d| / l: how far r is to be trusted.
 
   A small promise drowns in the noise of g and of the prediction, and a small
   displacement does little harm: there, the gradient is left alone rather than
   turned around.
 
   Args:
-    ratio: r, shape=().
     gd: g . d, shape=().
     typical_loss: l, shape=(), in units of the loss.
   """
   promised = tf.abs(gd) / (typical_loss + _LOSS_FLOOR)
   # Where the promise is infinite, all of it.
-  trust = 1.0 / (1.0 + tf.math.divide_no_nan(_HALF_TRUST, promised))
-  trust = tf.where(promised > 0.0, trust, 0.0)
-  return 1.0 - (1.0 - ratio) * trust
+  trusted = 1.0 / (1.0 + tf.math.divide_no_nan(_HALF_TRUST, promised))
+  return tf.where(promised > 0.0, trusted, 0.0)
+
+
+def trusted_ratio(ratio: tf.Tensor, trusted: tf.Tensor) -> tf.Tensor:
+  """Returns 1 - (1 - r) t: r, drawn towards 1 where it is not trusted.
+
+  Args:
+    ratio: r, shape=().
+    trusted: t in [0, 1], shape=(); see `trust` and `caution`.
+  """
+  return 1.0 - (1.0 - ratio) * trusted
 
 
 def caution(severity: tf.Tensor) -> tf.Tensor:
@@ -193,7 +199,7 @@ class LossCompensated(compensation.Compensation):
   lambda; its gradient at w is the compensated gradient. With the ratio
   r = clip(Delta / g.d, 0, 1): at r = 1 nothing changes, at r = 1/2 the part of
   g along d is removed, at r = 0 it is reflected. Where little was promised, r
-  is drawn towards 1 (see `trusted_ratio`). A norm cap and a brake follow (see
+  is drawn towards 1 (see `trust`). A norm cap and a brake follow (see
   `coefficients`), and a window scales the learning rate, so that all the
   updates on their way together promise no more than the loss can give (see
   `window`). Where delays do no harm, the rule keeps out of it (see `caution`).
@@ -284,8 +290,8 @@ class LossCompensated(compensation.Compensation):
     if self.ratio is not None:
       return tf.constant(self.ratio, tf.float32)
     ratio = delivered_ratio(sums.gd, arrival.predicted_change)
-    ratio = trusted_ratio(ratio, sums.gd, arrival.typical_loss)
-    return 1.0 - (1.0 - ratio) * self._caution(arrival)
+    ratio = trusted_ratio(ratio, trust(sums.gd, arrival.typical_loss))
+    return trusted_ratio(ratio, self._caution(arrival))
 
   def _caution(self, arrival):
     """Returns how far to step in: all the way, if nobody measures."""

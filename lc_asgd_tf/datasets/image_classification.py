@@ -191,7 +191,7 @@ class ImageClassification:
 def load(
   name: str,
   data_dir: str | os.PathLike[str] | None = None,
-  train_split: str = "train",
+  train_split: str | None = None,
   test_split: str | None = None,
   download: bool = True,
 ) -> ImageClassification | in_memory.InMemoryClassification:
@@ -204,8 +204,9 @@ def load(
     data_dir: directory of prepared data sets; the default is that of TFDS
       (`$TFDS_DATA_DIR`, else `~/tensorflow_datasets`). A data set that is
       prepared there is used without a network, and without code for it.
-    train_split: TFDS split to train on, such as `"train"` or `"train[:80%]"`.
-    test_split: TFDS split to test on; the default is `"test"`, else
+    train_split: TFDS split to train on, such as `"train[:80%]"`; by default, or
+      if empty, `"train"`.
+    test_split: TFDS split to test on; by default, or if empty, `"test"`, else
       `"validation"`, whichever the data set has.
     download: whether a data set that is not prepared may be downloaded.
 
@@ -217,8 +218,9 @@ def load(
       it has no image and label, its images vary in size, or it has no such
       split.
   """
+  train_split = train_split or "train"
   if name in bundled.BUNDLED:
-    if train_split != "train" or test_split not in (None, "test"):
+    if train_split != "train" or (test_split or "test") != "test":
       raise errors.UserError(
         f"data set {name!r} has the splits 'train' and 'test' and no others"
       )
@@ -228,8 +230,7 @@ def load(
   image_key, label_key = _find_keys(name, builder.info)
   image_shape = _image_shape(name, builder.info.features[image_key])
   preparation.prepare(builder, download=download)
-  if test_split is None:
-    test_split = _default_test_split(name, builder.info)
+  test_split = test_split or _default_test_split(name, builder.info)
   return ImageClassification(
     name=name,
     image_shape=image_shape,

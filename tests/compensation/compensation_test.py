@@ -315,9 +315,8 @@ class LossCompensatedTest(parameterized.TestCase):
     (1.0, -0.05, 0.999, 1.0),
   )
   def test_trusted_ratio(self, ratio, gd, loss, expected):
-    trusted = loss_compensated.trusted_ratio(
-      *map(tf.constant, (ratio, gd, loss))
-    )
+    trust = loss_compensated.trust(tf.constant(gd), tf.constant(loss))
+    trusted = loss_compensated.trusted_ratio(tf.constant(ratio), trust)
     np.testing.assert_allclose(trusted, expected, atol=1e-6)
 
   @parameterized.parameters(

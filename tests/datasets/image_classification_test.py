@@ -96,6 +96,10 @@ class LoadTest(absltest.TestCase):
     self.assertEqual(digits.num_test, 360)
     self.assertEqual((digits.train_split, digits.test_split), ("train", "test"))
 
+  def test_an_empty_split_is_the_default(self):
+    digits = _load(train_split="", test_split="")
+    self.assertEqual((digits.train_split, digits.test_split), ("train", "test"))
+
   def test_finds_prepared_data_without_code_and_without_network(self):
     with mock.patch.object(socket, "getaddrinfo", side_effect=OSError):
       marked = _load("marked", download=False)
