@@ -41,6 +41,7 @@ class ServerWeights(keras.callbacks.Callback):
     super().__init__()
     self._at_batch_end = at_batch_end
     self._begun = None
+    self._shows_server_weights = False
 
   def _optimizer(self):
     optimizer = self.model.optimizer
@@ -60,10 +61,12 @@ class ServerWeights(keras.callbacks.Callback):
   def _show_server_weights(self):
     if simulation := self._simulation():
       simulation.show_server_weights()
+      self._shows_server_weights = True
 
   def _show_snapshot(self):
     if simulation := self._simulation():
       simulation.show_snapshot()
+      self._shows_server_weights = False
 
   def on_train_begin(self, logs=None) -> None:
     """Takes over weights that were set since training last ended."""
@@ -103,8 +106,8 @@ class ServerWeights(keras.callbacks.Callback):
       logs.update(simulation.logs(since=self._begun))
 
   def on_train_batch_begin(self, batch, logs=None) -> None:
-    """Loads the snapshot, if batches end with the server's weights."""
-    if self._at_batch_end:
+    """Loads the snapshot, if the last batch ended with the server's weights."""
+    if self._shows_server_weights:
       self._show_snapshot()
 
   def on_train_batch_end(self, batch, logs=None) -> None:

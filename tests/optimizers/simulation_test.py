@@ -664,6 +664,27 @@ class ServerWeightsTest(_SimulationTestCase):
         keras.models.load_model(path).get_weights(), expected
       )
 
+  def test_evaluation_within_an_epoch_changes_no_training(self):
+    server_weights = _ServerWeights()
+
+    def evaluate(batch, logs=None):
+      del logs
+      if batch == 1:
+        model.evaluate(_X, _Y, verbose=0, callbacks=[server_weights])
+
+    model, _ = _fit(_asgd(), 0)
+    _fit_on(
+      model,
+      2,
+      server=False,
+      callbacks=[
+        server_weights,
+        keras.callbacks.LambdaCallback(on_train_batch_end=evaluate),
+      ],
+    )
+    undisturbed, _ = _fit(_asgd(), 2)
+    self.assert_same_bits(model.get_weights(), undisturbed.get_weights())
+
   @parameterized.named_parameters(("asgd", _asgd), ("lc_asgd", _lc_asgd))
   def test_training_goes_on_from_a_checkpoint(self, new):
     folder = self.create_tempdir().full_path
