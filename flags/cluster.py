@@ -1,4 +1,4 @@
-"""Flags of the cluster that a program starts on this machine."""
+"""Flags of the cluster that a program starts or connects to."""
 
 import dataclasses
 
@@ -13,11 +13,14 @@ class ClusterOptions:
     num_workers: worker processes.
     num_ps: parameter-server processes.
     base_port: first port of the cluster; None for any free ports.
+    connect_timeout: how long to wait for the tasks of TF_CONFIG's cluster, in
+      seconds.
   """
 
   num_workers: int
   num_ps: int
   base_port: int | None
+  connect_timeout: float
 
 
 def define() -> None:
@@ -44,6 +47,13 @@ def define() -> None:
     lower_bound=1,
     upper_bound=65535,
   )
+  flags.DEFINE_float(
+    "connect_timeout",
+    120.0,
+    "How long to wait for the tasks of the cluster that TF_CONFIG describes, "
+    "in seconds.",
+    lower_bound=0.0,
+  )
 
 
 def read() -> ClusterOptions:
@@ -53,4 +63,5 @@ def read() -> ClusterOptions:
     num_workers=values.num_workers,
     num_ps=values.num_ps,
     base_port=values.base_port,
+    connect_timeout=values.connect_timeout,
   )

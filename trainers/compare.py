@@ -84,7 +84,7 @@ def _import(modules) -> None:
     except errors.UserError:
       raise
     # A module may raise anything, as it may be anything.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
       raise errors.UserError(
         f"--import={module}: {type(error).__name__}: {error}."
       ) from error

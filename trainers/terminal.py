@@ -36,8 +36,21 @@ class Noise:
     warnings.showwarning = show
 
   def keep_in(self, path: str | os.PathLike[str]) -> None:
-    """Appends what there was so far, and is to come, to a file."""
-    with open(path, "ab") as log:
+    """Appends what there was so far, and is to come, to a file.
+
+    Raises:
+      UserError: if it cannot be written.
+    """
+    try:
+      log = open(path, "ab")
+    except OSError as error:
+      # Not at the top: it would load TensorFlow before `main` wants it.
+      from lc_asgd_tf import errors
+
+      raise errors.UserError(
+        f"cannot write {path}: {error.strerror}."
+      ) from error
+    with log:
       self._early.seek(0)
       shutil.copyfileobj(self._early, log)
       log.flush()

@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
 
   environ = dict(os.environ)
   external = None
-  if "TF_CONFIG" in environ:
+  if environ.get("TF_CONFIG", "").strip():
     external = specification.from_environment(environ)
     _check_is_chief(external)
   os.environ.update(
@@ -108,17 +108,34 @@ def main(argv: list[str]) -> int:
         result = _train(stack, external, local, directory)
       except (KeyboardInterrupt, tf.errors.OpError, RuntimeError) as error:
         _blame_task(local)
+        _blame_ps(external, error, directory)
         # What TensorFlow makes of an interrupt that comes while it raises.
         if "REPLACED BY KeyboardInterrupt" in str(error):
           raise KeyboardInterrupt from error
         raise
-  except cluster_lib.TaskFailure as failure:
+  except (cluster_lib.TaskFailure, _LostPs) as failure:
     print(f"lc-asgd-train: {failure}", file=sys.stderr)
     return 1
   result["seconds"] = round(time.monotonic() - began, 3)
   result["output_dir"] = str(directory.path)
   print(json.dumps(result), flush=True)
   return 0
+
+
+class _LostPs(RuntimeError):
+  """A ps of the user's own cluster is gone."""
+
+
+def _blame_ps(external, error, directory) -> None:
+  """Raises `_LostPs`, if that is what an error came from."""
+  import tensorflow as tf
+
+  # The coordinator goes on without a worker.
+  if external is not None and isinstance(error, tf.errors.UnavailableError):
+    raise _LostPs(
+      "a ps of the cluster is gone: start its lc-asgd-serve again, and go on "
+      f"with --resume --output_dir={directory.path}"
+    ) from error
 
 
 def _blame_task(local) -> None:
@@ -190,6 +207,12 @@ def _train(stack, external, local, directory) -> dict[str, object]:
     # Before the servers go, what TensorFlow keeps on them.
     stack.callback(gc.collect)
     specification = local.specification
+  else:
+    cluster_lib.wait_for_tasks(
+      specification,
+      cluster_flags.read().connect_timeout,
+      report=lambda line: print(line, file=sys.stderr),
+    )
   strategy = cluster_lib.connect(specification)
   # After the strategy: connecting to a cluster renames this process's devices.
   keras.utils.set_random_seed(training.seed)

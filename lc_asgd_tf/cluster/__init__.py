@@ -1,6 +1,6 @@
 """Clusters: what a task knows of its cluster, and clusters of one machine."""
 
-from lc_asgd_tf.cluster.connection import connect
+from lc_asgd_tf.cluster.connection import connect, wait_for_tasks
 from lc_asgd_tf.cluster.local import (
   LocalCluster,
   TaskFailure,
@@ -33,4 +33,5 @@ __all__ = [
   "interrupt_main_thread",
   "keep_freed_memory",
   "task_environment",
+  "wait_for_tasks",
 ]

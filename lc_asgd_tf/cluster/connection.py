@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from absl import logging
+
 from lc_asgd_tf.cluster.specification import ClusterSpecification
+from lc_asgd_tf.errors import UserError
 
 if TYPE_CHECKING:
   import tensorflow as tf
@@ -19,6 +25,63 @@ def session_options() -> tf.compat.v1.ConfigProto:
       disable_thread_spinning=True
     )
   )
+
+
+# Between two attempts, and before somebody is told what is being waited for.
+_RETRY_SECONDS = 0.2
+_SILENT_SECONDS = 2.0
+
+
+def wait_for_tasks(
+  specification: ClusterSpecification,
+  timeout: float = 60.0,
+  report: Callable[[str], None] = logging.warning,
+) -> None:
+  """Waits until something listens at the address of every worker and ps.
+
+  TensorFlow itself would wait without an end and without a word.
+
+  Args:
+    specification: of the cluster, as the coordinator sees it.
+    timeout: how long to wait, in seconds.
+    report: called with one line, once, if the wait is long enough to wonder.
+
+  Raises:
+    UserError: if some do not answer until then.
+  """
+  missing = {
+    address: f"{task_type} {index} at {address}"
+    for task_type in ("ps", "worker")
+    for index, address in enumerate(specification.as_dict()[task_type])
+  }
+  began = time.monotonic()
+  told = False
+  while True:
+    for address in list(missing):
+      if _listens(address, timeout=_SILENT_SECONDS):
+        del missing[address]
+    waited = time.monotonic() - began
+    if not missing:
+      return
+    if waited >= timeout:
+      raise UserError(
+        f"no answer from {', '.join(missing.values())}: start lc-asgd-serve "
+        "for each, with the same cluster in TF_CONFIG, and see that this "
+        "machine can reach its port"
+      )
+    if not told and waited >= _SILENT_SECONDS:
+      report(f"waiting for {', '.join(missing.values())}")
+      told = True
+    time.sleep(_RETRY_SECONDS)
+
+
+def _listens(address: str, timeout: float) -> bool:
+  host, port = address.rsplit(":", maxsplit=1)
+  try:
+    socket.create_connection((host.strip("[]"), int(port)), timeout).close()
+  except OSError:
+    return False
+  return True
 
 
 def connect(

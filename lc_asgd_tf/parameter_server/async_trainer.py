@@ -499,6 +499,11 @@ def _inspect_data(dataset_fn, num_workers):
     )
 
   def on_worker():
+    # tf.data fails where the global seed is 0 and a data set's own a tensor, as
+    # one is that depends on the worker. Inside a function this call fixes the
+    # global seed of the function alone.
+    if tf.compat.v1.get_default_graph().seed == 0:
+      tf.random.set_seed(1)
     index = tf.distribute.coordinator.experimental_get_current_worker_index()
     return make(tf.cast(index, tf.int64)).repeat()
 

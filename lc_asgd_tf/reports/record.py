@@ -99,5 +99,13 @@ def _is(value: object, kind: type) -> bool:
   if isinstance(value, bool):
     return kind is bool
   if isinstance(value, list):
-    return kind is list and all(isinstance(epoch, dict) for epoch in value)
+    return kind is list and all(map(_is_epoch, value))
   return isinstance(value, kind)
+
+
+def _is_epoch(value: object) -> bool:
+  """Returns whether it is an entry of the history: numbers, and None."""
+  return isinstance(value, dict) and all(
+    number is None or isinstance(number, (int, float))
+    for number in value.values()
+  )

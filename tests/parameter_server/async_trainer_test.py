@@ -32,6 +32,7 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     "interruptions",
     "checkpoints",
     "errors",
+    "seeds",
     "unusual_models",
   )
 
@@ -193,6 +194,9 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     self.assertLess(result["statistics_moved"], 0.2)
     self.assertTrue(result["frozen"])
     self.assertEqual(result["iterations"], _STEPS + 20)
+
+  def test_workers_shuffle_under_any_global_seed(self):
+    self.assertEqual(self.results["seeds"]["iterations"], 10)
 
   def test_a_saved_model_has_weights_and_optimizer(self):
     result = self.results["checkpoints"]

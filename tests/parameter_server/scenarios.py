@@ -466,6 +466,19 @@ def errors(strategy):
   return found
 
 
+def seeds(strategy):
+  """The seed that everybody sets, and data that every worker shuffles."""
+  keras.utils.set_random_seed(0)
+
+  def dataset_fn(context):
+    return _ones().shuffle(2, seed=context.input_pipeline_id + 1)
+
+  model = _counting_model()
+  trainer = new_trainer(model, strategy, lc_asgd_tf.ASGD(1.0))
+  trainer.fit(dataset_fn, steps_per_epoch=10, verbose=0)
+  return {"iterations": int(model.optimizer.iterations)}
+
+
 def unusual_models(strategy):
   """What Keras takes as well: own losses, layers frozen in between."""
 

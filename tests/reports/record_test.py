@@ -47,6 +47,7 @@ class RecordTest(parameterized.TestCase):
     {"failed": 0},
     {"history": {"loss": 1.0}},
     {"history": [[1.0]]},
+    {"history": [{"loss": "low"}]},
     {"train_split": 10},
   )
   def test_says_what_no_run_wrote(self, **field):

@@ -129,6 +129,29 @@ class CompareTest(parameterized.TestCase):
     self.assertEqual(errors["mine"], errors["staleness_aware"])
     self.assertIn("| mine |", stdout)
 
+  def test_a_module_that_exits_is_one_line(self):
+    pathlib.Path(self.directory, "script.py").write_text("exit(3)")
+    ended = preloaded.run(
+      "trainers.compare",
+      *_SMALL,
+      "--import=script",
+      directory=self.directory,
+    )
+    self.assertEqual(ended.returncode, 2, ended.stderr)
+    self.assertIn("--import=script: SystemExit: 3", ended.stderr)
+
+  def test_a_log_that_cannot_be_written_is_one_line(self):
+    os.makedirs(os.path.join(self.output, "compare.log"))
+    ended = preloaded.run(
+      "trainers.compare",
+      *_SMALL,
+      f"--output_dir={self.output}",
+      directory=self.directory,
+    )
+    self.assertEqual(ended.returncode, 2, ended.stderr)
+    self.assertLen(ended.stderr.splitlines(), 1, ended.stderr)
+    self.assertIn("cannot write", ended.stderr)
+
   @parameterized.parameters(
     ("--preset=huge", "preset"),
     ("--rules=lcasgd", "there is no rule 'lcasgd'"),

@@ -253,6 +253,18 @@ class TrainTest(parameterized.TestCase):
   def test_bad_cluster_is_one_line(self, tf_config, named):
     self.assert_one_line(self.run_preloaded(TF_CONFIG=tf_config), named)
 
+  def test_a_cluster_that_does_not_answer_is_one_line(self):
+    addresses = [f"127.0.0.1:{port}" for port in cluster.free_ports(4)]
+    specification = cluster.ClusterSpecification(
+      chief=addresses[0], ps=addresses[1:2], workers=addresses[2:]
+    )
+    ended = self.run_preloaded(
+      "--connect_timeout=0", TF_CONFIG=specification.tf_config("chief", 0)
+    )
+    self.assert_one_line(
+      ended, f"ps 0 at {addresses[1]}, worker 0 at {addresses[2]}"
+    )
+
   @parameterized.parameters(("worker", 1), ("ps", 2))
   def test_a_dead_task_ends_the_run(self, kind, num_workers):
     process = _start(

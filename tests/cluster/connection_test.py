@@ -1,0 +1,49 @@
+import contextlib
+import socket
+import threading
+
+from absl.testing import absltest
+
+from lc_asgd_tf.cluster import connection, ports, specification
+from lc_asgd_tf.errors import UserError
+
+
+class WaitForTasksTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.ports = ports.free_ports(3)
+    chief, worker, ps = (f"127.0.0.1:{port}" for port in self.ports)
+    self.cluster = specification.ClusterSpecification(
+      chief=chief, workers=(worker,), ps=(ps,)
+    )
+    self.stack = self.enter_context(contextlib.ExitStack())
+
+  def _serve(self, port):
+    self.stack.enter_context(socket.create_server(("127.0.0.1", port)))
+
+  def test_returns_once_all_listen(self):
+    _, worker, ps = self.ports
+    self._serve(ps)
+    late = threading.Timer(0.5, self._serve, (worker,))
+    late.start()
+    connection.wait_for_tasks(self.cluster, timeout=30.0)
+    late.join()
+
+  def test_names_those_that_do_not(self):
+    _, worker, ps = self.ports
+    self._serve(worker)
+    with self.assertRaisesRegex(UserError, "^no answer from ps 0 at") as caught:
+      connection.wait_for_tasks(self.cluster, timeout=0.0)
+    self.assertIn(f"127.0.0.1:{ps}:", str(caught.exception))
+    self.assertNotIn("worker 0", str(caught.exception))
+
+  def test_says_once_what_it_waits_for(self):
+    lines = []
+    with self.assertRaises(UserError):
+      connection.wait_for_tasks(self.cluster, timeout=3.0, report=lines.append)
+    self.assertLen(lines, 1)
+    self.assertStartsWith(lines[0], "waiting for ps 0 at 127.0.0.1")
+
+
+if __name__ == "__main__":
+  absltest.main()
