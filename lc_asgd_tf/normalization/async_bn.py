@@ -24,11 +24,13 @@ class Kind(enum.Enum):
     COUNTER: c <- c + contribution, for the state of seed generators, so that
       no worker draws the same numbers twice.
     LATEST: s <- contribution: the last push wins, for everything else.
+    FROZEN: it stays as it is: a weight that is not to be trained.
   """
 
   MOVING_STATISTIC = "moving_statistic"
   COUNTER = "counter"
   LATEST = "latest"
+  FROZEN = "frozen"
 
 
 def contribution(
@@ -45,7 +47,7 @@ def contribution(
   Returns:
     For a moving statistic returned - momentum pulled, which is
     (1 - momentum) batch statistic; for a counter returned - pulled; otherwise
-    `returned`. Same shape and dtype.
+    `returned`. Same shape and dtype. Nothing is to be sent of a frozen weight.
   """
   if kind is Kind.MOVING_STATISTIC:
     return returned - tf.cast(momentum, pulled.dtype) * pulled
@@ -91,6 +93,9 @@ def classify(model: keras.Model) -> list[tuple[Kind, float]]:
   """
   kinds = {}
   for layer in model._flatten_layers():
+    # Those that would be trained if nobody had said otherwise.
+    for variable in layer._trainable_variables:
+      kinds[id(variable)] = (Kind.FROZEN, 0.0)
     for generator in layer._seed_generators:
       kinds[id(generator.state)] = (Kind.COUNTER, 0.0)
     if isinstance(layer, keras.layers.BatchNormalization):

@@ -1,5 +1,6 @@
 """The server on ps tasks: where things lie, and what is compiled where."""
 
+import itertools
 from collections.abc import Sequence
 
 import keras
@@ -14,7 +15,11 @@ from lc_asgd_tf import (
   predictors,
   server,
 )
-from lc_asgd_tf.parameter_server import placement, server_image
+from lc_asgd_tf.parameter_server import (
+  packed_reader,
+  placement,
+  server_image,
+)
 from lc_asgd_tf.server import clones, snapshots
 
 
@@ -38,8 +43,10 @@ class RemoteServer:
   Attributes:
     variables: the model's trainable variables that workers pull as a whole.
     tables: those of which they pull rows.
-    buffers: the model's non-trainable variables. Which ones these are is as it
-      was here, whatever is frozen later: as in Keras, until it is compiled.
+    buffers: the model's non-trainable variables, but for frozen weights, which
+      workers pull once per dispatch. Which ones these are is as it was here,
+      whatever is frozen later: as in Keras, until it is compiled.
+    frozen: those weights.
     learns: whether there are predictors, which is up to the rule.
 
   Raises:
@@ -63,7 +70,13 @@ class RemoteServer:
     self._model = model
     self._optimizer = optimizer
     self._trainable = list(model.trainable_variables)
-    self.buffers = list(model.non_trainable_variables)
+    kinds = normalization.classify(model)
+    frozen = [kind is normalization.Kind.FROZEN for kind, _ in kinds]
+    others = model.non_trainable_variables
+    self.frozen = list(itertools.compress(others, frozen))
+    moving = [not each for each in frozen]
+    self.buffers = list(itertools.compress(others, moving))
+    self.buffer_kinds = list(itertools.compress(kinds, moving))
     self.tables = _sparse_tables(model)
     by_rows = {id(variable) for variable in self.tables}
     self.variables = variables = [
@@ -74,17 +87,22 @@ class RemoteServer:
     sizes = [_num_bytes(v) for v in variables]
     self.placement = placement.balance(sizes, num_shards)
     loads = [sum(sizes[i] for i in part) for part in self.placement]
-    tasks = placement.balance(
-      [_num_bytes(v) for v in self.tables],
-      len(devices),
-      loads + [0] * (len(devices) - num_shards),
-    )
-    task_of = {i: task for task, part in enumerate(tasks) for i in part}
+    loads += [0] * (len(devices) - num_shards)
+
+    def devices_for(variables):
+      """Returns a device for each, and remembers what lies there."""
+      sizes = [_num_bytes(variable) for variable in variables]
+      chosen = {}
+      for task, part in enumerate(
+        placement.balance(sizes, len(devices), loads)
+      ):
+        chosen |= dict.fromkeys(part, devices[task])
+        loads[task] += sum(sizes[i] for i in part)
+      return [chosen[i] for i in range(len(variables))]
 
     def new_inner_optimizer():
       return optimizer.new_inner_optimizer(num_workers)
 
-    self.buffer_kinds = normalization.classify(model)
     self.learns = optimizer.compensation.uses_prediction
     self._server = server.Server(
       placement=[[variables[i] for i in part] for part in self.placement],
@@ -104,7 +122,7 @@ class RemoteServer:
       follows=True,
       tables=[
         _on(
-          devices[task_of[i]],
+          device,
           lambda variable=variable: server.Table(
             variable,
             new_inner_optimizer(),
@@ -112,9 +130,18 @@ class RemoteServer:
             pull_dtype,
           ),
         )
-        for i, variable in enumerate(self.tables)
+        for variable, device in zip(
+          self.tables, devices_for(self.tables), strict=True
+        )
+      ],
+      frozen=[
+        _on(device, lambda variable=variable: clones.clone(variable))
+        for variable, device in zip(
+          self.frozen, devices_for(self.frozen), strict=True
+        )
       ],
     )
+    self._frozen = packed_reader.PackedReader(self._server.frozen)
     self._check_shared_state()
     # How many of the server's pushes make one of the model's optimizer's.
     local = optimizer.accumulation_steps(1) or 1
@@ -227,6 +254,11 @@ class RemoteServer:
       rows = table.pull(ids)
     return table.pulled(rows)
 
+  def pull_frozen(self) -> list[tf.Tensor]:
+    """Pulls what nobody pushes, in the order of `frozen`."""
+    values = self._frozen.unpack(self._frozen.read())
+    return [values[id(variable)] for variable in self._server.frozen]
+
   def row_message(self, k: int, *rows: tf.Tensor) -> tf.Tensor:
     """Packs a push of rows of a table; see `server.Table.message`."""
     return self._server.tables[k].message(*rows)
@@ -297,6 +329,8 @@ class RemoteServer:
     for table, variable in zip(self._server.tables, self.tables, strict=True):
       table.assign(variable.value)
     self._server.buffers.assign([variable.value for variable in self.buffers])
+    for copy, variable in zip(self._server.frozen, self.frozen, strict=True):
+      copy.assign(variable.value)
     inner = self._optimizer.inner_optimizer
     if not inner.built:
       return
@@ -334,6 +368,8 @@ class RemoteServer:
       if variable is self._optimizer.inner_optimizer._iterations:
         value //= self._pushes_per_local
       variable.assign(value)
+    for copy, variable in zip(self._server.frozen, self.frozen, strict=True):
+      variable.assign(values[id(copy)])
     buffers = self._server.buffers.values(values)
     for local, value in zip(self.buffers, buffers, strict=True):
       local.assign(value)

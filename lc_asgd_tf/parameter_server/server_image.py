@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from lc_asgd_tf import server
+from lc_asgd_tf.parameter_server import packed_reader
 
 # How a checkpoint names the value of a variable.
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -24,34 +25,17 @@ class ServerImage:
 
   def __init__(self, remote: server.Server) -> None:
     self._variables = remote.variables
-    self._parts = {}
-    for variables in self._variables.values():
-      for variable in variables:
-        self._parts.setdefault(variable.value.device, []).append(variable)
-    self._packings = {
-      device: server.Packing(
-        [tf.TensorSpec(v.shape, v.value.dtype) for v in variables]
-      )
-      for device, variables in self._parts.items()
-    }
+    self._reader = packed_reader.PackedReader(
+      [v for variables in self._variables.values() for v in variables]
+    )
     self._read = tf.function(
-      self._pack, autograph=False
+      self._reader.read, autograph=False
     ).get_concrete_function()
     self._copies = None
 
-  def _pack(self):
-    packed = {}
-    for device, variables in self._parts.items():
-      with tf.device(device):
-        packed[device] = self._packings[device].pack(
-          [tf.convert_to_tensor(v.value) for v in variables]
-        )
-    return packed
-
   def fetch(self) -> list[tf.Tensor]:
     """Returns the server's state as it is now, one vector per ps task."""
-    packed = self._read()
-    return [tf.identity(packed[device]) for device in self._parts]
+    return [tf.identity(vector) for vector in self._read()]
 
   def unpack(self, state: Sequence[tf.Tensor]) -> dict[int, tf.Tensor]:
     """Returns the value of every variable, by the variable's id.
@@ -59,12 +43,7 @@ class ServerImage:
     Args:
       state: what `fetch` returned.
     """
-    values = {}
-    for device, packed in zip(self._parts, state, strict=True):
-      parts = self._packings[device].unpack(packed)
-      for variable, value in zip(self._parts[device], parts, strict=True):
-        values[id(variable)] = value
-    return values
+    return self._reader.unpack(state)
 
   def checkpoint(self) -> tf.train.Checkpoint:
     """Returns a checkpoint of the server as it is now."""

@@ -59,12 +59,13 @@ class WorkerStep:
     index = tf.distribute.coordinator.experimental_get_current_worker_index()
     worker = tf.cast(index, tf.int64)
     steps = tf.where(self._remote.is_valid(dispatch), steps, 0)
+    frozen = self._remote.pull_frozen()
 
     def step(i, replies, metrics, counts, communication_seconds):
       weights, version, buffers = self._remote.open_replies(replies)
       started = _time_after(weights)
       loss, gradients, rows, contributions, metrics = self._compute_compiled(
-        worker, weights, buffers, metrics, next(iterator)
+        worker, frozen, weights, buffers, metrics, next(iterator)
       )
       computed = _time_after([loss, *gradients, *rows])
       messages = self._remote.messages(
@@ -103,7 +104,7 @@ class WorkerStep:
     )
     return self.result.pack([*metrics, *tf.unstack(counts)])
 
-  def _compute(self, worker, weights, buffers, metrics, data):
+  def _compute(self, worker, frozen, weights, buffers, metrics, data):
     """Returns l, g, rows pushed, contributions to buffers, new metrics."""
     model = self._model
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -116,6 +117,7 @@ class WorkerStep:
       )
     ]
     state = [
+      *zip(self._remote.frozen, frozen, strict=True),
       *zip(self._remote.variables, weights, strict=True),
       *zip(self._buffers, buffers, strict=True),
       *zip(self._metrics, metrics, strict=True),

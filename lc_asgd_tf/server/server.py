@@ -30,10 +30,11 @@ class Server:
 
   Tables, of which workers pull and push rows, stand beside the shards: their
   rows are pulled from each of them when they are needed, and pushed together
-  with the rest (see `table`).
+  with the rest (see `table`). So do frozen weights, which nobody pushes.
 
-  The buffers of a reply are the model's non-trainable variables, and those of a
-  message what the worker adds to them (see `lc_asgd_tf.normalization`).
+  The buffers of a reply are what else the model has of non-trainable variables,
+  and those of a message what the worker adds to them (see
+  `lc_asgd_tf.normalization`).
 
   Args:
     placement: for each shard, the variables that it takes over.
@@ -42,7 +43,7 @@ class Server:
     num_workers: M.
     devices: the device of each shard; the first also has the ledger, the
       buffers and the predictors. None: wherever TensorFlow puts them.
-    buffers: the model's non-trainable variables.
+    buffers: the model's non-trainable variables, but for frozen weights.
     buffer_kinds: (kind, momentum) of each buffer.
     loss_predictor: not built; None if nothing is to be predicted.
     step_predictor: not built; None if nothing is to be predicted.
@@ -52,6 +53,7 @@ class Server:
     flat: whether shards may keep their weights as one vector.
     pull_dtype: the precision in which workers pull (see `wire`).
     tables: for the same rule, wherever they lie.
+    frozen: weights that no push changes, wherever they lie.
     follows: whether every push also brings the forecast of the loss up to date,
       as far as that costs little. Otherwise it is as old as the latest `learn`.
   """
@@ -71,10 +73,12 @@ class Server:
     flat: bool = False,
     pull_dtype: str = "float32",
     tables: Sequence[table.Table] = (),
+    frozen: Sequence[keras.Variable] = (),
     follows: bool = False,
   ) -> None:
     self.compensation = compensation
     self.tables = list(tables)
+    self.frozen = list(frozen)
     self.num_workers = num_workers
     self.devices = tuple(devices)
     self._jit_compile = jit_compile
@@ -382,6 +386,8 @@ class Server:
     variables |= {
       f"table_{k}": part.variables for k, part in enumerate(self.tables)
     }
+    if self.frozen:
+      variables["frozen"] = self.frozen
     variables["ledger"] = self.ledger.variables
     variables["buffers"] = self.buffers.variables
     if self.loss_predictor is not None:

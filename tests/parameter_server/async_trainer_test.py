@@ -193,6 +193,8 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     self.assertEqual(result["own_loss"], [-10.0])
     self.assertLess(result["statistics_moved"], 0.2)
     self.assertTrue(result["frozen"])
+    # Six weights, which nobody sends any more.
+    self.assertEqual(result["freezing_spares"], 6)
     self.assertEqual(result["iterations"], _STEPS + 20)
 
   def test_workers_shuffle_under_any_global_seed(self):
