@@ -140,8 +140,22 @@ class RunDirectory:
     return self.path / "trace.csv"
 
   def keep_epochs(self, epochs: int) -> None:
-    """Drops history from that epoch on, which is about to be repeated."""
-    rows = [row for row in self.history() if int(row["epoch"]) < epochs]
+    """Drops history from that epoch on, which is about to be repeated.
+
+    Raises:
+      UserError: if there is more of it than a run can have without a later
+        checkpoint; then that is lost, and the history is left as it is.
+    """
+    rows, later = [], []
+    for row in self.history():
+      (rows if int(row["epoch"]) < epochs else later).append(row)
+    # A run that dies between the two has one more epoch in its history.
+    if len(later) > 1:
+      raise errors.UserError(
+        f"{self.history_csv} goes on after epoch {epochs}, up to which there "
+        f"are checkpoints in {self.checkpoints}: put the missing ones back, or "
+        "begin anew in another --output_dir."
+      )
     if not rows:
       self.history_csv.unlink(missing_ok=True)
       return

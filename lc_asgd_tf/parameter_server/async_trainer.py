@@ -144,8 +144,10 @@ class AsyncTrainer:
       steps_per_epoch: pushes of all workers together per epoch; None for the
         number of batches in one data set.
       verbose: as in Keras.
-      callbacks: as in Keras. Those for batches are called per dispatch; when
-        `stop_training` is set, workers still end the one they are at.
+      callbacks: as in Keras. Those for batches are called per dispatch, and
+        have no use for the model, which is given the server's weights at the
+        end of the epoch; when `stop_training` is set, workers still end the
+        dispatch they are at.
       validation_data: as in Keras; evaluated on the coordinator.
       initial_epoch: as in Keras.
       validation_steps: as in Keras.
@@ -186,6 +188,7 @@ class AsyncTrainer:
         steps=steps_per_epoch,
         model=self.model,
       )
+    _check_callbacks(callbacks)
     model = self.model
     model.stop_training = False
     callbacks.on_train_begin()
@@ -458,6 +461,21 @@ def _check_model(model: keras.Model) -> None:
       f"{type(model).__name__} overrides train_step, which cannot run at a "
       "snapshot; override compute_loss or compute_metrics instead."
     )
+
+
+def _check_callbacks(callbacks: keras.callbacks.CallbackList) -> None:
+  """Refuses what would save, between epochs, the weights of the last one."""
+  saves = keras.callbacks.ModelCheckpoint, keras.callbacks.BackupAndRestore
+  for callback in callbacks.callbacks:
+    if isinstance(callback, saves) and callback.save_freq not in (
+      "epoch",
+      False,
+    ):
+      raise errors.UserError(
+        f"{type(callback).__name__}(save_freq={callback.save_freq}) saves "
+        "within an epoch, when the model has not got the server's weights: use "
+        "save_freq='epoch', and shorter epochs (steps_per_epoch)."
+      )
 
 
 def _check_devices(model: keras.Model) -> None:

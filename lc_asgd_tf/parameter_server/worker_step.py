@@ -136,7 +136,10 @@ class WorkerStep:
         )
         first = next(part for part in tf.nest.flatten(x) if part is not None)
         model._loss_tracker.update_state(loss, sample_weight=tf.shape(first)[0])
-        model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+        entries = model.compute_metrics(
+          x, y, y_pred, sample_weight=sample_weight
+        )
+        _check_entries(entries, model.get_metrics_result())
       scaled = loss if self._loss_scale is None else loss * self._loss_scale
     gradients = tape.gradient(
       scaled,
@@ -195,6 +198,17 @@ class _WorkerScope(normalization.CountingScope):
         "another layer than its own: use keras.layers.Embedding."
       )
     return super().get_current_value(variable)
+
+
+def _check_entries(entries, known) -> None:
+  """Refuses logs of a step that are no metrics, which cannot be summed up."""
+  extra = [repr(name) for name in entries or () if name not in known]
+  if extra:
+    raise errors.UserError(
+      f"compute_metrics returns {', '.join(extra)}, which is no metric of the "
+      "model: on a cluster, track it with a keras.metrics.Mean that is an "
+      "attribute of the model."
+    )
 
 
 def _value(scope, variable, otherwise):

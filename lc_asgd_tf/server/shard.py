@@ -67,6 +67,7 @@ class Shard:
       [tf.TensorSpec(v.shape, v.dtype) for v in variables]
     )
     self.wire = wire.Wire(self.packing.size, pull_dtype)
+    _check_gradients(variables)
     _check_precision(variables, compensation)
     wide = [v.path for v in variables if v.dtype != "float32"]
     if pull_dtype != "float32" and wide:
@@ -313,6 +314,17 @@ class Shard:
           g, self.second_moments[row].value, decay
         )
       yield g, displacement and displacement[row], moment
+
+
+def _check_gradients(variables):
+  """Raises a UserError where a gradient is none but a new value."""
+  for variable in variables:
+    if getattr(variable, "overwrite_with_gradient", False):
+      raise errors.UserError(
+        f"{variable.path} takes its gradient for its new value, as the scales "
+        "of float8 training do, which is no gradient that could be late: "
+        "train with num_workers=1 and keras.Model.fit, or in another precision."
+      )
 
 
 def _check_precision(variables, compensation):

@@ -1116,6 +1116,12 @@ class KerasTest(_SimulationTestCase):
     with self.assertRaisesRegex(ValueError, "at most 32 bits"):
       _fit(optimizer(0.1, num_workers=2), model=_model(dtype="float64"))
 
+  def test_refuses_gradients_that_are_values(self):
+    model = _model()
+    model.quantize("float8")
+    with self.assertRaisesRegex(ValueError, "takes its gradient for its new"):
+      _fit(_asgd(2), model=model)
+
   def test_refuses_other_variables(self):
     optimizer, model = _asgd(), _model()
     model.layers[0].trainable = False

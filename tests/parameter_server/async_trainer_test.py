@@ -218,6 +218,8 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     ("not a data set", "TypeError: x must return a tf.data.Dataset"),
     ("endless", "UserError: steps_per_epoch is needed"),
     ("steps", "ValueError: steps_per_epoch must be at least 1"),
+    ("batches", "UserError: ModelCheckpoint(save_freq=10) saves within"),
+    ("entries", "UserError: compute_metrics returns 'mine', which is no"),
     ("global_clipnorm", "UserError: global_clipnorm needs"),
     ("unnamed slots", "UserError: Adafactor does not name its state"),
     ("assigned weight", "UserError: The forward pass assigns"),

@@ -415,6 +415,27 @@ def errors(strategy):
   attempt("endless", lambda: compiled(asgd()).fit(lambda: _ones().repeat()))
   attempt("steps", lambda: compiled(asgd()).fit(_ones, steps_per_epoch=0))
   attempt(
+    "batches",
+    lambda: compiled(asgd()).fit(
+      _ones,
+      steps_per_epoch=1,
+      callbacks=[keras.callbacks.ModelCheckpoint("x.keras", save_freq=10)],
+    ),
+  )
+
+  class OwnEntries(keras.Model):
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+      return super().compute_metrics(x, y, y_pred, sample_weight) | {
+        "mine": tf.reduce_mean(y_pred)
+      }
+
+  inputs = keras.Input((3,))
+  entries = OwnEntries(inputs, keras.layers.Dense(1)(inputs))
+  attempt(
+    "entries",
+    lambda: compiled(asgd(), model=entries).fit(_ones, steps_per_epoch=1),
+  )
+  attempt(
     "global_clipnorm",
     lambda: compiled(asgd(0.1, global_clipnorm=1.0)).fit(
       _ones, steps_per_epoch=1

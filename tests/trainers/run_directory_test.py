@@ -1,0 +1,35 @@
+import pathlib
+
+from absl.testing import absltest, parameterized
+
+from lc_asgd_tf.errors import UserError
+from trainers import run_directory
+
+
+class KeepEpochsTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.path = pathlib.Path(self.create_tempdir().full_path)
+    rows = [f"{epoch},{epoch / 8}\n" for epoch in range(3)]
+    (self.path / "history.csv").write_text("epoch,loss\n" + "".join(rows))
+    self.directory = run_directory.RunDirectory(
+      str(self.path), name="run", resume=True
+    )
+
+  def _epochs(self):
+    return [int(row["epoch"]) for row in self.directory.history()]
+
+  @parameterized.parameters(2, 3)
+  def test_drops_the_epoch_that_is_repeated(self, checkpoint):
+    self.directory.keep_epochs(checkpoint)
+    self.assertEqual(self._epochs(), list(range(checkpoint)))
+
+  @parameterized.parameters(0, 1)
+  def test_refuses_to_lose_more(self, checkpoint):
+    with self.assertRaisesRegex(UserError, "put the missing ones back"):
+      self.directory.keep_epochs(checkpoint)
+    self.assertEqual(self._epochs(), [0, 1, 2])
+
+
+if __name__ == "__main__":
+  absltest.main()
