@@ -1,6 +1,13 @@
 """Asynchronous SGD for Keras that compensates delayed gradients."""
 
-from lc_asgd_tf import callbacks, compensation, delays, layers, predictors
+from lc_asgd_tf import (
+  callbacks,
+  cluster,
+  compensation,
+  delays,
+  layers,
+  predictors,
+)
 from lc_asgd_tf.optimizers import (
   ASGD,
   DANA,
@@ -26,6 +33,7 @@ __all__ = (
   "StalenessAwareSGD",
   "__version__",
   "callbacks",
+  "cluster",
   "compensation",
   "delays",
   "layers",

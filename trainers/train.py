@@ -10,7 +10,6 @@ The last line on standard output is one JSON object with the results.
 
 import contextlib
 import dataclasses
-import gc
 import importlib.util
 import json
 import os
@@ -204,8 +203,6 @@ def _train(stack, external, local, directory) -> dict[str, object]:
   specification = external
   if local is not None:
     stack.enter_context(local)
-    # Before the servers go, what TensorFlow keeps on them.
-    stack.callback(gc.collect)
     specification = local.specification
   else:
     cluster_lib.wait_for_tasks(

@@ -10,6 +10,7 @@ is noticed at once on either side. `trainers/serve.py` has the task's half.
 
 from __future__ import annotations
 
+import gc
 import os
 import pathlib
 import selectors
@@ -76,8 +77,9 @@ class LocalCluster:
   exception too, stops every process. None outlives this process, not even if
   that is killed. Ctrl-C reaches this process only, which then decides.
 
-  Let go of the strategy and of whatever it created before leaving: TensorFlow
-  complains loudly about objects whose task is gone.
+  Let go of the strategy and of whatever it created before leaving, as a
+  function does that returns: TensorFlow complains loudly about objects whose
+  task is gone.
 
   Attributes:
     specification: The cluster as its coordinator, the chief, sees it.
@@ -150,6 +152,9 @@ class LocalCluster:
     return self
 
   def __exit__(self, *exception: object) -> None:
+    # Before the tasks go, what TensorFlow keeps on them for objects that only
+    # refer to each other by now.
+    gc.collect()
     self.stop()
 
   def start(self) -> None:
