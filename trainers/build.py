@@ -8,6 +8,7 @@ from flags.data import DataOptions
 from flags.optimizer import OptimizerOptions
 from flags.training import TrainingOptions
 from lc_asgd_tf import compensation, datasets, errors
+from lc_asgd_tf.optimizers import inner_optimizers
 from trainers import run_directory
 
 
@@ -22,28 +23,22 @@ def optimizer(options: OptimizerOptions) -> lc_asgd_tf.AsyncOptimizer:
 
 def _rule(options: OptimizerOptions) -> compensation.Compensation:
   strength = {} if options.lambda_0 is None else {"lambda_0": options.lambda_0}
-  rules = {
-    "ssgd": compensation.Synchronous,
-    "asgd": compensation.Uncompensated,
-    "staleness_aware": compensation.StalenessAware,
-    "gap_aware": compensation.GapAware,
-    "dana": lambda: compensation.LookAhead(options.momentum),
-    "dc_asgd_c": lambda: compensation.DelayCompensatedConstant(**strength),
-    "dc_asgd": lambda: compensation.DelayCompensatedAdaptive(**strength),
-    "lc_asgd": lambda: compensation.LossCompensated(horizon=options.horizon),
+  arguments = {
+    "dana": {"momentum": options.momentum},
+    "dc_asgd_c": strength,
+    "dc_asgd": strength,
+    "lc_asgd": {"horizon": options.horizon},
   }
-  return rules[options.optimizer]()
+  rule = compensation.RULES[options.optimizer]
+  return rule(**arguments.get(options.optimizer, {}))
 
 
 def _inner_optimizer(options: OptimizerOptions) -> keras.optimizers.Optimizer:
   decay = {}
   if options.weight_decay is not None:
     decay = {"weight_decay": options.weight_decay}
-  if options.inner_optimizer == "adam":
-    return keras.optimizers.Adam(options.learning_rate, **decay)
-  if options.inner_optimizer == "adamw":
-    return keras.optimizers.AdamW(options.learning_rate, **decay)
-  return keras.optimizers.SGD(
+  return inner_optimizers.create(
+    options.inner_optimizer,
     options.learning_rate,
     # DANA has its own, one per worker.
     momentum=0.0 if options.optimizer == "dana" else options.momentum,

@@ -36,15 +36,8 @@ def _lc(predictor="lstm", oracle=False, **arguments):
 
 
 RULES: dict[str, Rule] = {
-  "ssgd": Rule(_fixed(compensation.Synchronous)),
-  "asgd": Rule(_fixed(compensation.Uncompensated)),
-  "staleness_aware": Rule(_fixed(compensation.StalenessAware)),
-  "gap_aware": Rule(_fixed(compensation.GapAware)),
-  "dana": Rule(compensation.LookAhead, has_momentum=True),
-  "dc_asgd_c": Rule(_fixed(compensation.DelayCompensatedConstant)),
-  "dc_asgd": Rule(_fixed(compensation.DelayCompensatedAdaptive)),
-  "lc_asgd": _lc(),
-}
+  name: Rule(_fixed(rule)) for name, rule in compensation.RULES.items()
+} | {"dana": Rule(compensation.LookAhead, has_momentum=True)}
 """The rules of `lc_asgd_tf`; dc_asgd is the adaptive form."""
 
 CONTROLS: dict[str, Rule] = {

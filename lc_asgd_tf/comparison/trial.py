@@ -12,6 +12,7 @@ import tensorflow as tf
 from lc_asgd_tf import callbacks, datasets, delays, errors, models, optimizers
 from lc_asgd_tf.comparison import cell as cell_lib
 from lc_asgd_tf.comparison import oracle, rules
+from lc_asgd_tf.optimizers import inner_optimizers
 from lc_asgd_tf.predictors import forecast as forecast_lib
 
 # About so many evaluations per run, whatever its epochs.
@@ -48,15 +49,11 @@ def make_optimizer(
   cell: cell_lib.Cell, rule: rules.Rule
 ) -> optimizers.AsyncOptimizer:
   """Returns the optimizer of a cell."""
-  inner = {
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
-  }.get(cell.inner_optimizer)
-  if inner is not None:
-    inner = inner(cell.learning_rate)
-  else:
-    momentum = 0.0 if rule.has_momentum else cell.momentum
-    inner = keras.optimizers.SGD(cell.learning_rate, momentum=momentum)
+  inner = inner_optimizers.create(
+    cell.inner_optimizer,
+    cell.learning_rate,
+    momentum=0.0 if rule.has_momentum else cell.momentum,
+  )
   return optimizers.AsyncOptimizer(
     inner,
     rule.compensation(cell.momentum),

@@ -8,6 +8,7 @@ from lc_asgd_tf.compensation.delay_compensated import (
 )
 from lc_asgd_tf.compensation.gap_aware import GapAware
 from lc_asgd_tf.compensation.loss_compensated import LossCompensated
+from lc_asgd_tf.compensation.registry import RULES
 from lc_asgd_tf.compensation.staleness_aware import StalenessAware
 from lc_asgd_tf.compensation.synchronous import Synchronous
 from lc_asgd_tf.compensation.uncompensated import Uncompensated
@@ -20,6 +21,7 @@ __all__ = (
   "GapAware",
   "LookAhead",
   "LossCompensated",
+  "RULES",
   "StalenessAware",
   "Synchronous",
   "Uncompensated",

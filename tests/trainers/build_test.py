@@ -4,7 +4,8 @@ import types
 
 from absl.testing import absltest, parameterized
 
-from lc_asgd_tf import errors
+from flags import optimizer as optimizer_flags
+from lc_asgd_tf import compensation, errors
 from trainers import build
 
 
@@ -35,6 +36,41 @@ class BuildTest(parameterized.TestCase):
       _training(asked_for), _data(), _dataset(), multiple
     )
     self.assertEqual(steps, expected)
+
+  def test_flags_name_all_rules(self):
+    self.assertCountEqual(optimizer_flags.RULES, compensation.RULES)
+
+  @parameterized.product(
+    rule=optimizer_flags.RULES, inner=optimizer_flags.INNER_OPTIMIZERS
+  )
+  def test_optimizer(self, rule, inner):
+    options = optimizer_flags.OptimizerOptions(
+      optimizer=rule,
+      inner_optimizer=inner,
+      learning_rate=0.25,
+      momentum=0.5,
+      nesterov=False,
+      weight_decay=0.125,
+      lambda_0=3.0,
+      loss_predictor="holt",
+      horizon="predicted",
+    )
+    optimizer = build.optimizer(options)
+    self.assertIsInstance(optimizer.compensation, compensation.RULES[rule])
+    hosted = optimizer.inner_optimizer
+    self.assertEqual(type(hosted).__name__.lower(), inner)
+    self.assertEqual(float(hosted.learning_rate), 0.25)
+    self.assertEqual(hosted.weight_decay, 0.125)
+    config = optimizer.compensation.get_config()
+    if rule == "dana":
+      self.assertEqual(config["momentum"], 0.5)
+    if inner == "sgd":
+      # A momentum per worker in place of the server's.
+      self.assertEqual(hosted.momentum, 0.0 if rule == "dana" else 0.5)
+    if rule.startswith("dc_asgd"):
+      self.assertEqual(config["lambda_0"], 3.0)
+    if rule == "lc_asgd":
+      self.assertEqual(config["horizon"], "predicted")
 
   def test_only_images_are_augmented(self):
     build.check_augmentation(_data(augment=True), _dataset())
