@@ -79,6 +79,10 @@ def common_environment(
 ) -> dict[str, str]:
   """Returns the variables that a process should have wherever it runs.
 
+  Only workers see GPUs, whose memory belongs to them: weights and optimizer
+  state live in the host memory of a ps, where every worker's push passes
+  anyway.
+
   Args:
     environ: The environment so far; a setting of the user's wins over ours,
       except where the cluster would not work with it.
@@ -88,6 +92,7 @@ def common_environment(
     **_unset_of(_COMMON, environ),
     **_inter_op_threads(_usable_cores(), environ),
     **(_xla_flags_of_ps(environ) if task_type == "ps" else {}),
+    **({} if task_type == "worker" else {"CUDA_VISIBLE_DEVICES": _NO_GPU}),
   }
 
 
@@ -96,8 +101,7 @@ def coordinator_environment(
 ) -> dict[str, str]:
   """Returns the variables for the coordinator of a cluster.
 
-  It keeps all cores, since it computes only while the workers wait, and sees
-  no GPU, whose memory belongs to the workers.
+  It keeps all cores, since it computes only while the workers wait.
 
   Args:
     environ: The environment so far; a setting of the user's wins over ours,
@@ -111,7 +115,6 @@ def coordinator_environment(
     **common_environment(environ),
     **quiet,
     **(_LOOPBACK if local else {}),
-    "CUDA_VISIBLE_DEVICES": _NO_GPU,
   }
 
 
@@ -142,10 +145,8 @@ def task_environment(
 ) -> dict[str, str]:
   """Returns the variables for one worker or ps of a local cluster.
 
-  The workers divide the cores and the GPUs among themselves, round-robin. A ps
-  sees no GPU: weights and optimizer state live in its host memory, where
-  every worker's push passes anyway. Where several workers share a GPU, each
-  takes memory as it needs it. (The GPU part follows the documentation of CUDA
+  The workers divide the cores and the GPUs among themselves, round-robin.
+  Where several share a GPU, each takes memory as it needs it. (The GPU part follows the documentation of CUDA
   and TensorFlow; it has not been run on a machine with a GPU.)
 
   Args:
@@ -166,7 +167,7 @@ def task_environment(
     # Waiting threads cost nothing, a queue behind a busy one does: one for a
     # call from each worker, one for the predictors that train meanwhile.
     inter_op = num_workers + 1
-    gpu = {"CUDA_VISIBLE_DEVICES": _NO_GPU}
+    gpu = {}
   threads = {
     "TF_NUM_INTRAOP_THREADS": str(intra_op),
     "OMP_NUM_THREADS": str(intra_op),

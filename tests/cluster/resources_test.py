@@ -122,6 +122,13 @@ class GpusTest(parameterized.TestCase):
     self.assertEqual(ps["CUDA_VISIBLE_DEVICES"], NO_GPU)
     self.assertEqual(coordinator["CUDA_VISIBLE_DEVICES"], NO_GPU)
 
+  def test_on_a_cluster_of_the_users_workers_alone_see_them(self):
+    environ = {"CUDA_VISIBLE_DEVICES": "0,1"}
+    ps = resources.common_environment(environ, "ps")
+    self.assertEqual(ps["CUDA_VISIBLE_DEVICES"], NO_GPU)
+    worker = resources.common_environment(environ, "worker")
+    self.assertNotIn("CUDA_VISIBLE_DEVICES", worker)
+
   @parameterized.parameters(
     ("", ()),
     ("-1", ()),
