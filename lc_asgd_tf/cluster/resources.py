@@ -146,8 +146,9 @@ def task_environment(
   """Returns the variables for one worker or ps of a local cluster.
 
   The workers divide the cores and the GPUs among themselves, round-robin.
-  Where several share a GPU, each takes memory as it needs it. (The GPU part follows the documentation of CUDA
-  and TensorFlow; it has not been run on a machine with a GPU.)
+  Where several share a GPU, each takes memory as it needs it. (The GPU part
+  follows the documentation of CUDA and TensorFlow; it has not been run on a
+  machine with a GPU.)
 
   Args:
     machine: What the cluster shares.
