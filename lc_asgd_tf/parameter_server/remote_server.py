@@ -324,6 +324,7 @@ class RemoteServer:
 
     An optimizer that is not built has no slots, and leaves the server's alone.
     """
+    self._server.forget_partial_round()
     for part, indices in zip(self._server.shards, self.placement, strict=True):
       part.assign([self.variables[i].value for i in indices])
     for table, variable in zip(self._server.tables, self.tables, strict=True):

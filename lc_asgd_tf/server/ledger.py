@@ -131,6 +131,12 @@ class Ledger:
         name="signals",
       )
 
+  def skip_partial_round(self) -> bool:
+    """Counts on to the end of a round; returns whether one had begun."""
+    rest = -int(self.version.numpy()) % self._round
+    self.version.assign_add(rest)
+    return rest > 0
+
   @property
   def variables(self) -> list[keras.Variable]:
     """All state, in a fixed order."""

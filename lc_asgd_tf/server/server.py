@@ -302,6 +302,16 @@ class Server:
           replies.append(compiled(part.apply)(*arguments))
     return replies, coefficients, accepted
 
+  def forget_partial_round(self) -> None:
+    """Forgets what an interrupted round of a synchronous rule has pushed.
+
+    Otherwise the next round would be made of it in part. Nobody must push
+    meanwhile.
+    """
+    if self.compensation.synchronous and self.ledger.skip_partial_round():
+      for part in self.shards:
+        part.forget_accumulated()
+
   def learn(self, first: tf.Tensor) -> tf.Tensor:
     """Trains the predictors on the reports [first, t) and publishes.
 

@@ -164,6 +164,14 @@ class Shard:
         is_packed = self._flat and key[0] is not None
         variable.assign(self.packing.pack(parts) if is_packed else parts[0])
 
+  def forget_accumulated(self) -> None:
+    """Has the inner optimizer begin a new update."""
+    steps = self.optimizer.gradient_accumulation_steps
+    for gradient in self.optimizer._accumulated_gradients:
+      gradient.assign(tf.zeros(gradient.shape, gradient.dtype))
+    iterations = self.optimizer._iterations
+    iterations.assign(iterations.value // steps * steps)
+
   def shared_state(self) -> list[keras.Variable]:
     """Returns the inner optimizer's state that is named after no weight."""
     return [

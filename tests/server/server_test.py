@@ -460,6 +460,31 @@ class CountingTest(parameterized.TestCase):
     self.assertEqual(statistics.staleness_sum, 2)
     self.assertEqual(statistics.staleness_max, 2)
 
+  @parameterized.parameters(1, 2)
+  def test_an_interrupted_round_leaves_nothing(self, num_shards):
+    driver = _Driver(
+      [[1.0], [1.0]],
+      compensation.Synchronous(),
+      lambda: keras.optimizers.SGD(1.0, gradient_accumulation_steps=3),
+      num_shards=num_shards,
+      num_workers=3,
+    )
+    for round_ends in (True, False):
+      for worker in range(3):
+        driver.pull(worker)
+      for worker in range(3 if round_ends else 2):
+        driver.push(worker, [[100.0], [100.0]])
+      before = np.ravel(driver.weights())
+      driver.server.forget_partial_round()
+      np.testing.assert_array_equal(np.ravel(driver.weights()), before)
+    for worker in range(3):
+      driver.pull(worker)
+    for worker in range(3):
+      weights, version, _ = driver.push(worker, [[worker], [3 * worker]])
+    np.testing.assert_allclose(np.ravel(weights) - before, [-1.0, -3.0])
+    self.assertEqual(version, 9)
+    self.assertEqual(driver.statistics().staleness_max, 0)
+
   def test_measures_forecasts_made_before_the_report(self):
     driver = _Driver([[1.0]], _LOSS())
     driver.pull(0)
