@@ -46,6 +46,8 @@ class Shard:
     second_moments: MS, one per weight; empty if the rule reads none.
     step_square: the squared norm of the latest step, shape=(), if the rule
       reads it.
+    first_factor: of the learning rate, that of the first push of an update, if
+      the rule has one and the inner optimizer makes updates of several.
     velocities: v_m, packed, shape=(M, n), if the rule has a momentum per
       worker; `total_velocity` is their sum, shape=(n,).
   """
@@ -103,6 +105,12 @@ class Shard:
     self._extra = []
     if compensation.uses_step_size:
       self.step_square = self._state([], "step_square")
+    accumulates = bool(self.optimizer.gradient_accumulation_steps)
+    own_factor = type(compensation).rate_factor
+    has_factor = own_factor is not compensation_lib.Compensation.rate_factor
+    self._shares_factor = accumulates and has_factor
+    if self._shares_factor:
+      self.first_factor = self._state([], "first_factor")
     if compensation.worker_momentum is not None:
       size = self.packing.size
       self.velocities = self._state([num_workers, size], "velocities")
@@ -276,6 +284,8 @@ class Shard:
     needs_step = self._compensation.uses_step_size
     before = self.current() if needs_step else None
     factor = self._compensation.rate_factor(coefficients)
+    if factor is not None and self._shares_factor:
+      updates, factor = self._relative(updates, factor)
     with learning_rates.scaled(self.optimizer, factor):
       self.optimizer.apply(updates, self.weights)
     if needs_step:
@@ -283,6 +293,19 @@ class Shard:
       square = tf.reduce_sum(step * step)
       # A push that only adds to an accumulated gradient is no step.
       self.step_square.assign(tf.where(square > 0.0, square, self.step_square))
+
+  def _relative(self, updates, factor):
+    """Returns u and the factor of an update that several pushes make.
+
+    The learning rate has one factor, that of the first of them; each u has its
+    own, relative to it.
+    """
+    steps = self.optimizer.gradient_accumulation_steps
+    begins = self.optimizer._iterations.value % steps == 0
+    first = tf.where(begins, factor, self.first_factor.value)
+    self.first_factor.assign(first)
+    relative = tf.math.divide_no_nan(factor, first)
+    return [u * tf.cast(relative, u.dtype) for u in updates], first
 
   def _accelerate(self, worker, gradient):
     """Returns v_m, updated with g, in place of g."""

@@ -720,6 +720,29 @@ class RateFactorTest(parameterized.TestCase):
     # All gradients are 1, and so is their average over their root mean square.
     np.testing.assert_allclose(-np.diff(weights), 0.5 * factors, rtol=1e-4)
 
+  @parameterized.product(late_comes_first=(False, True), adam=(False, True))
+  def test_each_push_of_an_update_has_its_own(self, late_comes_first, adam):
+    inner = keras.optimizers.Adam if adam else keras.optimizers.SGD
+    driver = _Driver(
+      [[1.0, 1.0]],
+      compensation.StalenessAware(),
+      lambda: inner(1.0, gradient_accumulation_steps=2),
+      num_workers=2,
+    )
+    for worker in range(2):
+      driver.pull(worker)
+    # Zeros, which move nothing, until worker 1 is five updates late.
+    for _ in range(10):
+      driver.push(0, [[0.0, 0.0]])
+    before = driver.weights()[0]
+    # What is late counts a fifth.
+    pushes = [(1, [[5.0, 0.0]]), (0, [[0.0, 1.0]])]
+    for worker, gradient in pushes if late_comes_first else pushes[::-1]:
+      driver.push(worker, gradient)
+    step = before - driver.weights()[0]
+    self.assertGreater(step[0], 0.0)
+    np.testing.assert_allclose(step[0], step[1], rtol=1e-5)
+
   def test_the_learning_rate_itself_is_left_alone(self):
     driver = _Driver([[1.0]], compensation.LossCompensated(), num_workers=4)
     optimizer = driver.server.shards[0].optimizer
