@@ -104,8 +104,11 @@ def _is(value: object, kind: type) -> bool:
 
 
 def _is_epoch(value: object) -> bool:
-  """Returns whether it is an entry of the history: numbers, and None."""
+  """Returns whether it is an entry of the history.
+
+  It holds numbers, None where there is none, and lists of what rules remember.
+  """
   return isinstance(value, dict) and all(
-    number is None or isinstance(number, (int, float))
+    number is None or isinstance(number, (int, float, list))
     for number in value.values()
   )

@@ -62,6 +62,10 @@ class RecordTest(parameterized.TestCase):
     whole = {"test_error": 0, "learning_rate": 1, "momentum": 0}
     record.check([runs.run() | whole], "results.jsonl")
 
+  def test_takes_what_rules_remember(self):
+    history = [{"loss": 1.0, "signals": [0.5, None], "staleness_mean": None}]
+    record.check([runs.run(history=history)], "results.jsonl")
+
   def test_the_last_test_error_is_the_runs(self):
     np.testing.assert_array_equal(
       record.test_errors(runs.run(test_error=0.04)), [0.5, 0.2, 0.04]
