@@ -70,6 +70,14 @@ def _tasks(directory):
   return pids
 
 
+def _users_cluster():
+  """Returns the specification of a cluster that nobody has started."""
+  addresses = [f"127.0.0.1:{port}" for port in cluster.free_ports(4)]
+  return cluster.ClusterSpecification(
+    chief=addresses[0], ps=addresses[1:2], workers=addresses[2:]
+  )
+
+
 class TrainTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
@@ -162,10 +170,7 @@ class TrainTest(parameterized.TestCase):
     self.assert_no_task_left()
 
   def test_trains_on_a_cluster_of_the_users(self):
-    addresses = [f"127.0.0.1:{port}" for port in cluster.free_ports(4)]
-    specification = cluster.ClusterSpecification(
-      chief=addresses[0], ps=addresses[1:2], workers=addresses[2:]
-    )
+    specification = _users_cluster()
     with contextlib.ExitStack() as stack:
       for task in (("ps", 0), ("worker", 0), ("worker", 1)):
         process = stack.enter_context(
@@ -254,15 +259,13 @@ class TrainTest(parameterized.TestCase):
     self.assert_one_line(self.run_preloaded(TF_CONFIG=tf_config), named)
 
   def test_a_cluster_that_does_not_answer_is_one_line(self):
-    addresses = [f"127.0.0.1:{port}" for port in cluster.free_ports(4)]
-    specification = cluster.ClusterSpecification(
-      chief=addresses[0], ps=addresses[1:2], workers=addresses[2:]
-    )
+    specification = _users_cluster()
     ended = self.run_preloaded(
       "--connect_timeout=0", TF_CONFIG=specification.tf_config("chief", 0)
     )
     self.assert_one_line(
-      ended, f"ps 0 at {addresses[1]}, worker 0 at {addresses[2]}"
+      ended,
+      f"ps 0 at {specification.ps[0]}, worker 0 at {specification.workers[0]}",
     )
 
   @parameterized.parameters(("worker", 1), ("ps", 2))
