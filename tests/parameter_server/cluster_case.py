@@ -65,7 +65,6 @@ class ClusterTestCase(parameterized.TestCase):
 
 def _main(module, num_workers, num_ps, directory, *scenarios):
   # A coordinator needs the cluster's environment before TensorFlow starts.
-  import gc
   import importlib
 
   from lc_asgd_tf import cluster
@@ -80,7 +79,6 @@ def _main(module, num_workers, num_ps, directory, *scenarios):
       scenario = getattr(importlib.import_module(module), name)
       results[name] = scenario(strategy)
     del strategy, scenario
-    gc.collect()
   print("\n" + json.dumps(results), flush=True)
   os._exit(0)
 
