@@ -169,37 +169,6 @@ class TrainTest(parameterized.TestCase):
     self.assertEqual(int(model.optimizer.iterations.numpy()), 120)
     self.assert_no_task_left()
 
-  def test_trains_on_a_cluster_of_the_users(self):
-    specification = _users_cluster()
-    with contextlib.ExitStack() as stack:
-      for task in (("ps", 0), ("worker", 0), ("worker", 1)):
-        process = stack.enter_context(
-          subprocess.Popen(
-            [sys.executable, "-m", "trainers.serve"],
-            cwd=self.directory,
-            env=os.environ
-            | {
-              "PYTHONPATH": str(_ROOT),
-              "TF_CONFIG": specification.tf_config(*task),
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-          )
-        )
-        stack.callback(process.kill)
-      status, stdout, stderr = _train(
-        self.directory,
-        "--model=mlp",
-        "--steps_per_epoch=20",
-        "--epochs=1",
-        TF_CONFIG=specification.tf_config("chief", 0),
-      )
-    self.assertEqual(status, 0, stderr)
-    result = json.loads(stdout.splitlines()[-1])
-    self.assertEqual(result["num_workers"], 2)
-    self.assertEqual(result["pushes"], 20)
-
   @parameterized.named_parameters(
     ("unknown_flag", ["--nonsense"], "nonsense"),
     ("unknown_value", ["--optimizer=nonsense"], "dc_asgd"),
@@ -303,6 +272,132 @@ class TrainTest(parameterized.TestCase):
     self.assertEqual(process.returncode, 130)
     self.assertEqual(stderr.strip(), "interrupted")
     self.assert_no_task_left()
+
+
+class UsersClusterTest(parameterized.TestCase):
+  """Tasks that somebody else starts, stops and starts again."""
+
+  ARGUMENTS = ("--model=mlp", "--optimizer=asgd", "--output_dir=run")
+
+  def setUp(self):
+    super().setUp()
+    self.directory = self.enter_context(tempfile.TemporaryDirectory())
+    self.run_path = pathlib.Path(self.directory, "run")
+    self.specification = _users_cluster()
+    self.tasks = {
+      task: self.serve(*task)
+      for task in (("ps", 0), ("worker", 0), ("worker", 1))
+    }
+
+  def serve(self, *task):
+    """Starts a task; returns its process."""
+    process = subprocess.Popen(
+      [sys.executable, "-m", "trainers.serve"],
+      cwd=self.directory,
+      env=os.environ
+      | {
+        "PYTHONPATH": str(_ROOT),
+        "TF_CONFIG": self.specification.tf_config(*task),
+      },
+      stdin=subprocess.DEVNULL,
+      stdout=subprocess.DEVNULL,
+      stderr=subprocess.DEVNULL,
+    )
+    self.addCleanup(process.wait)
+    self.addCleanup(process.kill)
+    return process
+
+  def kill(self, *task):
+    self.tasks[task].kill()
+    self.tasks[task].wait()
+
+  def start(self, *arguments):
+    """Starts the coordinator; returns its process."""
+    process = _start(
+      self.directory,
+      *self.ARGUMENTS,
+      *arguments,
+      TF_CONFIG=self.specification.tf_config("chief", 0),
+    )
+    self.addCleanup(process.communicate)
+    self.addCleanup(process.kill)
+    return process
+
+  def rows(self, name):
+    """Returns the rows of one of the run's files that are there by now."""
+    path = self.run_path / name
+    if not path.exists():
+      return []
+    with open(path, newline="") as file:
+      return list(csv.DictReader(file))
+
+  def wait_until(self, condition):
+    deadline = time.monotonic() + 90
+    while not condition():
+      self.assertLess(time.monotonic(), deadline)
+      time.sleep(0.1)
+
+  def wait_for_epochs(self, more):
+    goal = len(self.rows("history.csv")) + more
+    self.wait_until(lambda: len(self.rows("history.csv")) >= goal)
+
+  def pushes(self, worker):
+    rows = self.rows("trace.csv")
+    return sum(int(row["worker"]) == worker for row in rows)
+
+  def test_trains(self):
+    process = self.start("--steps_per_epoch=20", "--epochs=1")
+    stdout, stderr = process.communicate(timeout=250)
+    self.assertEqual(process.returncode, 0, stderr)
+    result = json.loads(stdout.splitlines()[-1])
+    self.assertEqual(result["num_workers"], 2)
+    self.assertEqual(result["pushes"], 20)
+
+  def test_tasks_go_and_come_back(self):
+    process = self.start(
+      "--steps_per_epoch=100", "--epochs=10000", "--record_trace"
+    )
+    self.wait_until(lambda: self.pushes(1) > 0)
+
+    # Without a worker, training goes on.
+    self.kill("worker", 1)
+    self.wait_for_epochs(3)
+    away = self.pushes(1)
+    self.wait_for_epochs(3)
+    self.assertEqual(self.pushes(1), away)
+    self.assertIsNone(process.poll())
+
+    # It is taken in again.
+    self.serve("worker", 1)
+    self.wait_until(lambda: self.pushes(1) > away)
+
+    # Without a ps, it cannot go on.
+    self.kill("ps", 0)
+    _, stderr = process.communicate(timeout=90)
+    self.assertEqual(process.returncode, 1)
+    self.assertLen(stderr.splitlines(), 1, stderr)
+    self.assertIn("a ps of the cluster is gone", stderr)
+    self.assertIn("--resume --output_dir=run", stderr)
+
+    # With another one, it does, from the last epoch that was over.
+    self.serve("ps", 0)
+    over = len(self.rows("history.csv"))
+    process = self.start(
+      "--steps_per_epoch=100",
+      f"--epochs={over + 2}",
+      "--record_trace",
+      "--resume",
+    )
+    stdout, stderr = process.communicate(timeout=120)
+    self.assertEqual(process.returncode, 0, stderr)
+    rows = self.rows("history.csv")
+    self.assertEqual([int(row["epoch"]) for row in rows], list(range(over + 2)))
+    self.assertEqual([float(row["pushes"]) for row in rows[-2:]], [100, 100])
+    model = keras.models.load_model(self.run_path / "model.keras")
+    self.assertEqual(
+      int(model.optimizer.iterations.numpy()),
+      sum(float(row["pushes"]) for row in rows),
+    )
 
 
 class MainJobTest(parameterized.TestCase):
