@@ -20,6 +20,14 @@ INNER_OPTIMIZERS = ("sgd", "adam", "adamw")
 LOSS_PREDICTORS = ("lstm", "holt", "persistence")
 HORIZONS = ("observed", "predicted")
 
+# What has a meaning only where another flag has one of these values.
+_ONLY_WITH = (
+  ("lambda_0", "optimizer", ("dc_asgd_c", "dc_asgd")),
+  ("loss_predictor", "optimizer", ("lc_asgd",)),
+  ("horizon", "optimizer", ("lc_asgd",)),
+  ("nesterov", "inner_optimizer", ("sgd",)),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerOptions:
@@ -92,13 +100,24 @@ def read() -> OptimizerOptions:
   """Returns the parsed flags of this group.
 
   Raises:
-    UsageError: if two of them contradict each other.
+    UsageError: if two of them contradict each other, or one means nothing
+      beside another.
   """
   values = flags.FLAGS
   if values.optimizer == "dana" and values.nesterov:
     raise app.UsageError(
       "--optimizer=dana looks ahead by itself: leave out --nesterov"
     )
+  for name, other, meant in _ONLY_WITH:
+    if (
+      values[name].present
+      and values[name].value
+      and (values[other].value not in meant)
+    ):
+      raise app.UsageError(
+        f"--{name} means nothing with --{other}={values[other].value}: leave "
+        f"it out, or use --{other}={' or '.join(meant)}"
+      )
   return OptimizerOptions(
     optimizer=values.optimizer,
     inner_optimizer=values.inner_optimizer,
