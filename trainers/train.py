@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
 
   environ = dict(os.environ)
   external = None
-  if environ.get("TF_CONFIG", "").strip():
+  if specification.in_environment(environ):
     external = specification.from_environment(environ)
     _check_is_chief(external)
   os.environ.update(

@@ -136,6 +136,15 @@ class ClusterSpecification:
     )
 
 
+def in_environment(environ: Mapping[str, str]) -> bool:
+  """Returns whether TF_CONFIG says anything; empty, it counts as not set.
+
+  Args:
+    environ: The environment, usually `os.environ`.
+  """
+  return bool(environ.get("TF_CONFIG", "").strip())
+
+
 def from_environment(environ: Mapping[str, str]) -> ClusterSpecification:
   """Reads the cluster and this process's task from TF_CONFIG.
 
@@ -146,13 +155,12 @@ def from_environment(environ: Mapping[str, str]) -> ClusterSpecification:
     UserError: If TF_CONFIG is missing or anything in it is malformed; the
       message says what, in one line.
   """
-  text = environ.get("TF_CONFIG", "")
-  if not text.strip():
+  if not in_environment(environ):
     raise UserError(
       "TF_CONFIG is not set: it must hold the cluster and this process's task"
     )
   try:
-    return _parse(_load_json(text))
+    return _parse(_load_json(environ["TF_CONFIG"]))
   except UserError as error:
     raise UserError(f"TF_CONFIG: {error}") from None
 
