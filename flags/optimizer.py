@@ -25,6 +25,7 @@ _ONLY_WITH = (
   ("lambda_0", "optimizer", ("dc_asgd_c", "dc_asgd")),
   ("loss_predictor", "optimizer", ("lc_asgd",)),
   ("horizon", "optimizer", ("lc_asgd",)),
+  ("momentum", "inner_optimizer", ("sgd",)),
   ("nesterov", "inner_optimizer", ("sgd",)),
 )
 
@@ -109,11 +110,10 @@ def read() -> OptimizerOptions:
       "--optimizer=dana looks ahead by itself: leave out --nesterov"
     )
   for name, other, meant in _ONLY_WITH:
-    if (
-      values[name].present
-      and values[name].value
-      and (values[other].value not in meant)
-    ):
+    if name == "momentum" and values.optimizer == "dana":
+      continue  # It is the workers', whatever applies their velocities.
+    given = values[name].present and values[name].value
+    if given and values[other].value not in meant:
       raise app.UsageError(
         f"--{name} means nothing with --{other}={values[other].value}: leave "
         f"it out, or use --{other}={' or '.join(meant)}"

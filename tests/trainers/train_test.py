@@ -191,6 +191,23 @@ class TrainTest(parameterized.TestCase):
     ("predictor", ["--optimizer=asgd", "--loss_predictor=holt"], "lc_asgd"),
     ("horizon", ["--optimizer=ssgd", "--horizon=predicted"], "--horizon"),
     ("nesterov_adam", ["--inner_optimizer=adam", "--nesterov"], "=sgd"),
+    ("momentum_adam", ["--inner_optimizer=adam", "--momentum=0.5"], "=sgd"),
+    # These mean something, or nothing that matters: it is the data set.
+    (
+      "momentum_dana",
+      [
+        "--optimizer=dana",
+        "--inner_optimizer=adam",
+        "--momentum=0.5",
+        "--dataset=digitz",
+      ],
+      "digits",
+    ),
+    (
+      "no_momentum_adam",
+      ["--inner_optimizer=adam", "--momentum=0", "--dataset=digitz"],
+      "digits",
+    ),
     ("long", ["--output_dir=" + 300 * "x"], "another --output_dir"),
     ("resume", ["--resume"], "--output_dir"),
     ("learning_rate", ["--learning_rate=nan"], "finite"),
