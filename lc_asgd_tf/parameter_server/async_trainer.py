@@ -6,7 +6,7 @@ import inspect
 import math
 import operator
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from lc_asgd_tf import errors, optimizers, server
 from lc_asgd_tf.parameter_server import (
+  class_weights,
   learning,
   remote_server,
   worker_metrics,
@@ -113,6 +114,7 @@ class AsyncTrainer:
     verbose: str | int = "auto",
     callbacks: Sequence[keras.callbacks.Callback] | None = None,
     validation_data=None,
+    class_weight: Mapping[int, float] | None = None,
     initial_epoch: int = 0,
     validation_steps: int | None = None,
     validation_batch_size: int | None = None,
@@ -149,6 +151,7 @@ class AsyncTrainer:
         end of the epoch; when `stop_training` is set, workers still end the
         dispatch they are at.
       validation_data: as in Keras; evaluated on the coordinator.
+      class_weight: as in Keras.
       initial_epoch: as in Keras.
       validation_steps: as in Keras.
       validation_batch_size: as in Keras.
@@ -163,7 +166,9 @@ class AsyncTrainer:
         no data.
     """
     _check_model(self.model)
-    dataset_fn, element_spec, cardinality = _inspect_data(x, self.num_workers)
+    dataset_fn, element_spec, cardinality = _inspect_data(
+      x, self.num_workers, class_weight
+    )
     if steps_per_epoch is None:
       if cardinality < 0:
         raise errors.UserError(
@@ -493,7 +498,7 @@ def _check_devices(model: keras.Model) -> None:
       )
 
 
-def _inspect_data(dataset_fn, num_workers):
+def _inspect_data(dataset_fn, num_workers, class_weight=None):
   """Returns the function for the workers, element_spec and cardinality."""
   if not callable(dataset_fn):
     raise TypeError(
@@ -508,13 +513,18 @@ def _inspect_data(dataset_fn, num_workers):
   )
 
   def make(worker):
-    if not takes_context:
-      return dataset_fn()
-    return dataset_fn(
-      tf.distribute.InputContext(
-        num_input_pipelines=num_workers, input_pipeline_id=worker
-      )
+    context = tf.distribute.InputContext(
+      num_input_pipelines=num_workers, input_pipeline_id=worker
     )
+    dataset = dataset_fn(context) if takes_context else dataset_fn()
+    if not isinstance(dataset, tf.data.Dataset):
+      raise TypeError(
+        "x must return a tf.data.Dataset, it returned "
+        f"{type(dataset).__name__}."
+      )
+    if class_weight is not None:
+      dataset = class_weights.weigh(dataset, class_weight)
+    return dataset
 
   def on_worker():
     # tf.data fails where the global seed is 0 and a data set's own a tensor, as
@@ -527,8 +537,4 @@ def _inspect_data(dataset_fn, num_workers):
 
   with tf.device("/CPU:0"):
     example = make(tf.constant(0, tf.int64))
-  if not isinstance(example, tf.data.Dataset):
-    raise TypeError(
-      f"x must return a tf.data.Dataset, it returned {type(example).__name__}."
-    )
   return on_worker, example.element_spec, int(example.cardinality())

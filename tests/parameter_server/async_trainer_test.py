@@ -245,7 +245,7 @@ class OneWorkerTest(cluster_case.ClusterTestCase):
   MODULE = scenarios.__name__
   NUM_WORKERS = 1
   NUM_PS = 2
-  SCENARIOS = ("sequential",)
+  SCENARIOS = ("sequential", "class_weights")
 
   def test_equals_sequential_training(self):
     results = self.results["sequential"]
@@ -256,6 +256,14 @@ class OneWorkerTest(cluster_case.ClusterTestCase):
         self.assertLess(difference["state"], 2e-5)
         self.assertLess(difference["loss"], 2e-5)
         self.assertLess(difference["accuracy"], 1e-6)
+
+  def test_class_weights_are_those_of_keras(self):
+    results = self.results["class_weights"]
+    for name in ("weights", "logs"):
+      for ours, expected in zip(
+        results[name], results[f"expected_{name}"], strict=True
+      ):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, err_msg=name)
 
 
 class WithoutClusterTest(parameterized.TestCase):

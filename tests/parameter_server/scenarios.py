@@ -555,6 +555,37 @@ def unusual_models(strategy):
   }
 
 
+def class_weights(strategy):
+  """One worker's examples have the weights that Keras gives them."""
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(64, 6)).astype(np.float32)
+  y = rng.integers(0, 3, size=64)
+
+  def dataset_fn():
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+
+  def model():
+    keras.utils.set_random_seed(3)
+    return keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
+
+  kwargs = {
+    "loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    "weighted_metrics": ["accuracy"],
+  }
+  fit = {"class_weight": {0: 3.0, 1: 0.25, 2: 1.0}, "epochs": 2, "verbose": 0}
+  reference, ours = model(), model()
+  reference.compile(keras.optimizers.SGD(0.1), **kwargs)
+  expected = reference.fit(dataset_fn(), shuffle=False, **fit).history
+  trainer = new_trainer(ours, strategy, lc_asgd_tf.ASGD(0.1), **kwargs)
+  history = trainer.fit(dataset_fn, **fit).history
+  return {
+    "weights": [w.tolist() for w in ours.get_weights()],
+    "expected_weights": [w.tolist() for w in reference.get_weights()],
+    "logs": [history[key] for key in sorted(expected)],
+    "expected_logs": [expected[key] for key in sorted(expected)],
+  }
+
+
 def sequential(strategy):
   """One worker is never late: it must equal plain Keras, step for step.
 
