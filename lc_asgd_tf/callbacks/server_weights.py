@@ -20,6 +20,9 @@ class ServerWeights(keras.callbacks.Callback):
   training so far), and `virtual_time`, that of the epoch's last push since the
   first `fit`.
 
+  Weights that another callback sets between the epochs of a `fit` are
+  overwritten; those that are set between two calls of `fit` are taken over.
+
   With one worker, or with any other optimizer, it does nothing.
 
   Example:
@@ -117,8 +120,16 @@ class ServerWeights(keras.callbacks.Callback):
 
   def on_test_begin(self, logs=None) -> None:
     """Loads the server's weights."""
-    self._show_server_weights()
+    self._show_for_reading()
 
   def on_predict_begin(self, logs=None) -> None:
     """Loads the server's weights."""
+    self._show_for_reading()
+
+  def _show_for_reading(self):
+    simulation = self._simulation()
+    if simulation and not self._optimizer().shows_server_weights:
+      # Nobody trains: weights that were set since, such as those that
+      # `keras.callbacks.EarlyStopping` restores, are the server's from now on.
+      simulation.adopt_changes()
     self._show_server_weights()

@@ -274,8 +274,10 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
   def get_config(self) -> dict[str, object]:
     """Returns the constructor's arguments, serialized."""
     inner = serialize_keras_object(self.inner_optimizer)
-    # As the user gave it; rounds are counted in `build`.
-    inner["config"]["gradient_accumulation_steps"] = self._accumulation
+    # As the user gave it; rounds are counted in `build`. Not every optimizer
+    # has it among its constructor's arguments.
+    if "gradient_accumulation_steps" in inner["config"]:
+      inner["config"]["gradient_accumulation_steps"] = self._accumulation
     return {
       "name": self.name,
       "inner_optimizer": inner,

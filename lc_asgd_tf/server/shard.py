@@ -91,6 +91,7 @@ class Shard:
     self.optimizer = inner_optimizer
     clones.exempt_copies(inner_optimizer, variables, self.weights)
     self.optimizer.build(self.weights)
+    _check_accumulation(self.optimizer)
     self.second_moments = []
     if compensation.second_moment_decay is not None:
       self.second_moments = [
@@ -356,6 +357,19 @@ def _check_gradients(variables):
         "of float8 training do, which is no gradient that could be late: "
         "train with num_workers=1 and keras.Model.fit, or in another precision."
       )
+
+
+def _check_accumulation(optimizer):
+  """Raises a UserError where nobody would see who accumulates gradients."""
+  parts = learning_rates.owners(optimizer)
+  if parts != [optimizer] and any(
+    part.gradient_accumulation_steps for part in [optimizer, *parts]
+  ):
+    raise errors.UserError(
+      f"{type(optimizer).__name__} cannot make one update of several "
+      "gradients, as gradient_accumulation_steps and synchronous rules do: use "
+      "a single optimizer, or num_workers=1."
+    )
 
 
 def _check_precision(variables, compensation):

@@ -107,6 +107,22 @@ class ConfigTest(AsyncTestCase):
         type(restored.loss_predictor), type(optimizer.loss_predictor)
       )
 
+  def test_an_inner_optimizer_keeps_its_own_arguments(self):
+    # As Keras's MultiOptimizer, it takes no gradient_accumulation_steps.
+    @keras.saving.register_keras_serializable("lc_asgd_tf_test")
+    class Own(keras.optimizers.SGD):
+      def __init__(self, learning_rate=0.1):
+        super().__init__(learning_rate)
+
+      def get_config(self):
+        return {"learning_rate": float(self.learning_rate)}
+
+    optimizer = lc_asgd_tf.AsyncOptimizer(Own(0.25), num_workers=3)
+    config = optimizer.get_config()
+    restored = lc_asgd_tf.AsyncOptimizer.from_config(config)
+    self.assertIsInstance(restored.inner_optimizer, Own)
+    self.assertEqual(restored.get_config(), config)
+
   @parameterized.parameters(
     ("asgd", compensation.Uncompensated, {}),
     ("staleness_aware", compensation.StalenessAware, {}),

@@ -853,6 +853,32 @@ class KerasTest(_SimulationTestCase):
     self.assert_same_bits(trained(several), trained(one))
     self.assertAlmostEqual(float(two[0].learning_rate), 0.02)
 
+  @unittest.skipUnless(
+    hasattr(keras.optimizers, "MultiOptimizer"), "Keras has no MultiOptimizer."
+  )
+  @parameterized.named_parameters(
+    ("rounds", lc_asgd_tf.compensation.Synchronous, None),
+    ("its_own", lc_asgd_tf.compensation.Uncompensated, 2),
+  )
+  def test_several_optimizers_accumulate_nothing(self, rule, steps):
+    several = keras.optimizers.MultiOptimizer(
+      lambda variable: keras.optimizers.SGD(gradient_accumulation_steps=steps)
+    )
+    optimizer = lc_asgd_tf.AsyncOptimizer(several, rule(), num_workers=3)
+    with self.assertRaisesRegex(ValueError, "MultiOptimizer cannot make one"):
+      _fit(optimizer)
+
+  def test_evaluation_reads_weights_that_were_set_since(self):
+    model, _ = _fit(lc_asgd_tf.ASGD(0.02, num_workers=3))
+    weights = [np.full_like(w, 0.5) for w in model.get_weights()]
+    for read in (
+      lambda: model.evaluate(_X, _Y, verbose=0, callbacks=[_ServerWeights()]),
+      lambda: model.predict(_X, verbose=0, callbacks=[_ServerWeights()]),
+    ):
+      model.set_weights(weights)
+      read()
+      self.assert_same_bits(model.get_weights(), weights)
+
   def test_two_outputs(self):
     inputs = keras.Input((4,))
     hidden = keras.layers.Dense(5, activation="tanh")(inputs)
