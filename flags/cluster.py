@@ -4,6 +4,8 @@ import dataclasses
 
 from absl import flags
 
+from flags import finite
+
 
 @dataclasses.dataclass(frozen=True)
 class ClusterOptions:
@@ -54,6 +56,7 @@ def define() -> None:
     "in seconds.",
     lower_bound=0.0,
   )
+  finite.check("connect_timeout")
 
 
 def read() -> ClusterOptions:

@@ -62,7 +62,10 @@ class RunDirectory:
 
   def _check(self) -> None:
     holds_run = self.checkpoints.exists() or self.history_csv.exists()
-    if holds_run and not self._resumed:
+    # Nor is anything overwritten that may be the user's own.
+    results = (self.model, self.history_json, self.trace)
+    taken = holds_run or any(path.exists() for path in results)
+    if taken and not self._resumed:
       raise errors.UserError(
         f"{self.path} holds a run already: pass --resume to continue it, or "
         "another --output_dir."

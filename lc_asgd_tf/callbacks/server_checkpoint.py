@@ -1,11 +1,14 @@
 """Saves what the parameter server knows, so that a run can be continued."""
 
 import os
+import re
 
 import keras
 import tensorflow as tf
 
-from lc_asgd_tf import parameter_server
+from lc_asgd_tf import errors, parameter_server
+
+_PATTERN = re.compile(r"[*?[\\]")
 
 
 class ServerCheckpoint(keras.callbacks.Callback):
@@ -29,6 +32,10 @@ class ServerCheckpoint(keras.callbacks.Callback):
     trainer: the trainer whose server is meant.
     directory: where the checkpoints go; on the coordinator's file system.
     max_to_keep: how many of the latest to keep.
+
+  Raises:
+    UserError: if the directory's name has a character of patterns, by which
+      TensorFlow would not find its files again.
   """
 
   def __init__(
@@ -40,6 +47,11 @@ class ServerCheckpoint(keras.callbacks.Callback):
     super().__init__()
     self._trainer = trainer
     self._directory = os.fspath(directory)
+    if _PATTERN.search(self._directory):
+      raise errors.UserError(
+        f"cannot keep checkpoints in {self._directory}: TensorFlow takes *, ?, "
+        "[ and \\ for patterns; choose a path without them."
+      )
     self._max_to_keep = max_to_keep
     self._manager = None
 

@@ -111,6 +111,8 @@ def read(path: str | os.PathLike[str]) -> list[dict[str, object]]:
 
 def _drop_half_written_line(path: pathlib.Path) -> None:
   """Ends the file after its last whole line, so that it can be added to."""
-  whole = path.read_bytes().rfind(b"\n") + 1
-  if whole < path.stat().st_size:
+  content = path.read_bytes()
+  whole = content.rfind(b"\n") + 1
+  # What another process has added since is left alone.
+  if whole < len(content):
     os.truncate(path, whole)

@@ -368,7 +368,8 @@ class AsyncTrainer:
         self._metrics.add(waiting.popleft().fetch())
       # What came before it includes compilation.
       first_result = first_result or (self._metrics.steps, time.monotonic())
-      if time.monotonic() - logs_at > _SECONDS_BETWEEN_LOGS:
+      is_last = not remaining and not waiting
+      if is_last or time.monotonic() - logs_at > _SECONDS_BETWEEN_LOGS:
         logs, logs_at = self._metrics.logs(), time.monotonic()
       callbacks.on_train_batch_end(self._metrics.steps - 1, logs)
     self._coordinator.join()

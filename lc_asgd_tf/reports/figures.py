@@ -46,9 +46,9 @@ def new(
     axes.xaxis.label.set_size(FONT_SIZE)
     axes.yaxis.label.set_size(FONT_SIZE)
   if panels == 1:
-    grid[0].set_title(title, fontsize=10)
+    grid[0].set_title(title, fontsize=10, parse_math=False)
   else:
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=10, parse_math=False)
   return figure, grid[:panels]
 
 

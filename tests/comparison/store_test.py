@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 
@@ -69,6 +70,20 @@ class StoreTest(parameterized.TestCase):
     self.assertEqual(
       [record["test_error"] for record in store.read(self.path)], [0.25, 0.5]
     )
+
+  def test_leaves_alone_what_somebody_else_adds(self):
+    store.Store(self.directory).add(_CELL, {"test_error": 0.25})
+    other = store.Store(self.directory)
+    read_bytes = pathlib.Path.read_bytes
+
+    def read_before(path):
+      content = read_bytes(path)
+      other.add(_OTHER, {"test_error": 0.5})
+      return content
+
+    with mock.patch.object(pathlib.Path, "read_bytes", read_before):
+      results = store.Store(self.directory)
+    self.assertLen(results.records, 2)
 
   def test_not_a_number_is_never_written(self):
     results = store.Store(self.directory)

@@ -151,6 +151,10 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
   def test_a_learning_rate_set_at_the_end_of_an_epoch_stays(self):
     self.assertEqual(self.results["callbacks"]["last_rate"], 0.125)
 
+  def test_the_last_batch_of_an_epoch_has_its_logs(self):
+    # As `TerminateOnNaN` needs them.
+    self.assertEqual(self.results["callbacks"]["differences"], [0.0] * 3)
+
   def test_compiling_anew_counts(self):
     result = self.results["callbacks"]
     self.assertEqual(result["new_loss"], [1000.0])

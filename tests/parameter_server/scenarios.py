@@ -205,16 +205,18 @@ def callbacks(strategy):
   """Callbacks see the server, and the server sees what callbacks set."""
   model = _counting_model()
   trainer = new_trainer(model, strategy, lc_asgd_tf.ASGD(1.0))
-  seen, batches = [], []
+  seen, batches, differences = [], [], []
 
   class Watch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
+      differences.append(logs["loss"] - self.latest)
       seen.append(float(self.model.get_weights()[0][0, 0]))
       if epoch == 2:
         self.model.stop_training = True
 
     def on_train_batch_end(self, batch, logs=None):
       batches.append(batch)
+      self.latest = logs["loss"]
 
   rates = {0: 1.0, 1: 0.5, 2: 0.25}
   history = trainer.fit(
@@ -231,6 +233,7 @@ def callbacks(strategy):
   again = trainer.fit(_ones, epochs=1, steps_per_epoch=20, verbose=0)
   result = {
     "seen": seen,
+    "differences": differences,
     "epochs": len(history.epoch),
     "keys": sorted(history.history),
     "last_batch": max(batches),

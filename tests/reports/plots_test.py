@@ -46,6 +46,13 @@ class ErrorByWorkersTest(parameterized.TestCase):
     self.assertAlmostEqual(band.y0, 12.5 - 6.25 * 2**0.5)
     self.assertAlmostEqual(band.y1, 25.0)
 
+  def test_a_title_is_no_formula(self):
+    path = pathlib.Path(self.create_tempdir().full_path, "x.png")
+    figures.save(
+      plots.error_by_workers([runs.run()], "/data/$user}$/net.keras"), path
+    )
+    self.assertGreater(path.stat().st_size, 0)
+
   @parameterized.parameters(
     ((0.1, 0.2), "linear"), ((0.01, 0.9), "log"), ((0.0, 0.9), "linear")
   )

@@ -31,5 +31,21 @@ class KeepEpochsTest(parameterized.TestCase):
     self.assertEqual(self._epochs(), [0, 1, 2])
 
 
+class NewTest(parameterized.TestCase):
+  @parameterized.parameters(
+    "model.keras", "history.json", "trace.csv", "history.csv", "checkpoints"
+  )
+  def test_overwrites_nothing(self, name):
+    path = pathlib.Path(self.create_tempdir().full_path)
+    (path / name).write_text("the user's own")
+    with self.assertRaisesRegex(UserError, "another --output_dir"):
+      run_directory.RunDirectory(str(path), name="run", resume=False)
+
+  def test_takes_what_a_run_that_failed_early_has_left(self):
+    path = pathlib.Path(self.create_tempdir().full_path)
+    (path / "settings.json").write_text("{}")
+    run_directory.RunDirectory(str(path), name="run", resume=False)
+
+
 if __name__ == "__main__":
   absltest.main()

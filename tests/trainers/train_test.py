@@ -208,6 +208,8 @@ class TrainTest(parameterized.TestCase):
       ["--inner_optimizer=adam", "--momentum=0", "--dataset=digitz"],
       "digits",
     ),
+    ("timeout", ["--connect_timeout=nan"], "finite"),
+    ("pattern", ["--num_workers=1", "--output_dir=a[1]"], "for patterns"),
     ("long", ["--output_dir=" + 300 * "x"], "another --output_dir"),
     ("resume", ["--resume"], "--output_dir"),
     ("learning_rate", ["--learning_rate=nan"], "finite"),
