@@ -62,14 +62,17 @@ class RunDirectory:
 
   def _check(self) -> None:
     holds_run = self.checkpoints.exists() or self.history_csv.exists()
-    # Nor is anything overwritten that may be the user's own.
-    results = (self.model, self.history_json, self.trace)
-    taken = holds_run or any(path.exists() for path in results)
-    if taken and not self._resumed:
+    if holds_run and not self._resumed:
       raise errors.UserError(
         f"{self.path} holds a run already: pass --resume to continue it, or "
         "another --output_dir."
       )
+    for result in (self.model, self.history_json, self.trace):
+      if result.exists() and not self._resumed:
+        raise errors.UserError(
+          f"{result} exists, and would be overwritten: pass another "
+          "--output_dir."
+        )
     if self._resumed and not holds_run:
       raise errors.UserError(
         f"{self.path} holds no run to continue: leave out --resume."
