@@ -558,14 +558,16 @@ def unusual_models(strategy):
   }
 
 
-def class_weights(strategy):
-  """One worker's examples have the weights that Keras gives them."""
+def _three_classes():
+  """Returns 8 batches of 8 examples with 6 features, always the same."""
   rng = np.random.default_rng(0)
   x = rng.normal(size=(64, 6)).astype(np.float32)
   y = rng.integers(0, 3, size=64)
+  return tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
 
-  def dataset_fn():
-    return tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+
+def class_weights(strategy):
+  """One worker's examples have the weights that Keras gives them."""
 
   def model():
     keras.utils.set_random_seed(3)
@@ -578,9 +580,9 @@ def class_weights(strategy):
   fit = {"class_weight": {0: 3.0, 1: 0.25, 2: 1.0}, "epochs": 2, "verbose": 0}
   reference, ours = model(), model()
   reference.compile(keras.optimizers.SGD(0.1), **kwargs)
-  expected = reference.fit(dataset_fn(), shuffle=False, **fit).history
+  expected = reference.fit(_three_classes(), shuffle=False, **fit).history
   trainer = new_trainer(ours, strategy, lc_asgd_tf.ASGD(0.1), **kwargs)
-  history = trainer.fit(dataset_fn, **fit).history
+  history = trainer.fit(_three_classes, **fit).history
   return {
     "weights": [w.tolist() for w in ours.get_weights()],
     "expected_weights": [w.tolist() for w in reference.get_weights()],
@@ -595,12 +597,6 @@ def sequential(strategy):
   Also where a run is interrupted and continues, where it begins without the
   cluster, and where layers share a name.
   """
-  rng = np.random.default_rng(0)
-  x = rng.normal(size=(64, 6)).astype(np.float32)
-  y = rng.integers(0, 3, size=64)
-
-  def dataset_fn():
-    return tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
 
   def model():
     keras.utils.set_random_seed(3)
@@ -649,7 +645,7 @@ def sequential(strategy):
     reference = model()
     reference.compile(optimizer=inner[name](), **compile_kwargs)
     history = reference.fit(
-      dataset_fn(), epochs=3, shuffle=False, verbose=0
+      _three_classes(), epochs=3, shuffle=False, verbose=0
     ).history
     references[name] = (_state(reference, reference.optimizer), history)
   results = {}
@@ -657,7 +653,7 @@ def sequential(strategy):
     ours = model()
     optimizer = lc_asgd_tf.AsyncOptimizer(inner[name](), rules[rule]())
     trainer = new_trainer(ours, strategy, optimizer, **compile_kwargs)
-    histories = fits[rule](ours, trainer, dataset_fn)
+    histories = fits[rule](ours, trainer, _three_classes)
     history = {
       key: [value for part in histories for value in part.get(key, [])]
       for key in histories[-1]

@@ -304,8 +304,6 @@ class TrainTest(parameterized.TestCase):
 class UsersClusterTest(parameterized.TestCase):
   """Tasks that somebody else starts, stops and starts again."""
 
-  ARGUMENTS = ("--model=mlp", "--optimizer=asgd", "--output_dir=run")
-
   def setUp(self):
     super().setUp()
     self.directory = self.enter_context(tempfile.TemporaryDirectory())
@@ -342,7 +340,8 @@ class UsersClusterTest(parameterized.TestCase):
     """Starts the coordinator; returns its process."""
     process = _start(
       self.directory,
-      *self.ARGUMENTS,
+      "--model=mlp",
+      "--output_dir=run",
       *arguments,
       TF_CONFIG=self.specification.tf_config("chief", 0),
     )
@@ -381,9 +380,8 @@ class UsersClusterTest(parameterized.TestCase):
     self.assertEqual(result["pushes"], 20)
 
   def test_tasks_go_and_come_back(self):
-    process = self.start(
-      "--steps_per_epoch=100", "--epochs=10000", "--record_trace"
-    )
+    arguments = ("--optimizer=asgd", "--steps_per_epoch=100", "--record_trace")
+    process = self.start(*arguments, "--epochs=10000")
     self.wait_until(lambda: self.pushes(1) > 0)
 
     # Without a worker, training goes on.
@@ -409,12 +407,7 @@ class UsersClusterTest(parameterized.TestCase):
     # With another one, it does, from the last epoch that was over.
     self.serve("ps", 0)
     over = len(self.rows("history.csv"))
-    process = self.start(
-      "--steps_per_epoch=100",
-      f"--epochs={over + 2}",
-      "--record_trace",
-      "--resume",
-    )
+    process = self.start(*arguments, f"--epochs={over + 2}", "--resume")
     stdout, stderr = process.communicate(timeout=120)
     self.assertEqual(process.returncode, 0, stderr)
     rows = self.rows("history.csv")
