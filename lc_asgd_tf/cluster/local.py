@@ -5,7 +5,7 @@ input; only the coordinator (the process that made the cluster) holds the other.
 Both read, and the end of the stream means that the other side is gone, however
 it ended: the system closes a dead process's sockets. A task writes one byte
 once it serves. So nobody polls, no task outlives the coordinator, and a death
-is noticed at once on either side. `trainers/serve.py` has the task's half.
+is noticed at once on either side. `task.py` has the task's half.
 """
 
 from __future__ import annotations
@@ -28,8 +28,13 @@ from lc_asgd_tf.errors import UserError
 
 _HOST = "127.0.0.1"
 _LONGEST_QUOTE = 300  # Characters of a log line that an error repeats.
-# Not `-m trainers.serve`, which would look for modules beside the user first.
-_SERVE = "import sys; del sys.path[0]; from trainers import serve; serve.run()"
+# The program of a task. Not run as `python task.py`, which would look for
+# modules beside that file first.
+_TASK = str(pathlib.Path(__file__).with_name("task.py"))
+_RUN = (
+  "import runpy, sys; del sys.path[0]; "
+  "runpy.run_path(sys.argv[1], run_name='__main__')"
+)
 
 
 class TaskFailure(RuntimeError):
@@ -245,7 +250,6 @@ class LocalCluster:
         environ=self._environ,
       ),
       "TF_CONFIG": self.specification.tf_config(task_type, index),
-      "LC_ASGD_EXIT_WITH_PARENT": "1",
       # A task imports what this process imports, installed or not.
       "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path),
     }
@@ -255,7 +259,7 @@ class LocalCluster:
     # another's lifeline open.
     with end_of_task, open(log_path, "wb") as log:
       process = subprocess.Popen(
-        [sys.executable, "-c", _SERVE],
+        [sys.executable, "-c", _RUN, _TASK],
         stdin=end_of_task,
         stdout=log,
         stderr=subprocess.STDOUT,

@@ -16,6 +16,7 @@ from lc_asgd_tf.cluster import (
   LocalCluster,
   TaskFailure,
   interrupt_main_thread,
+  task,
 )
 from lc_asgd_tf.errors import UserError
 from tests.cluster import processes
@@ -23,9 +24,8 @@ from tests.cluster import processes
 # A coordinator, without TensorFlow: prints its tasks' pids, first when they
 # have been started, then when they serve.
 COORDINATOR = """
-import sys, threading, time
-from trainers import serve
-serve._leave_out_keras()
+import runpy, sys, threading, time
+runpy.run_path(sys.argv[2])["_leave_out_keras"]()
 from lc_asgd_tf.cluster import LocalCluster
 
 cluster = LocalCluster(1, 1, sys.argv[1])
@@ -151,6 +151,24 @@ class StoppingClusterTest(absltest.TestCase):
       self.assertLess(time.monotonic() - begin, 10)
 
 
+class UsersFolderTest(absltest.TestCase):
+  def test_modules_with_names_of_ours(self):
+    folder = pathlib.Path(_folder(self))
+    for name in ("trainers", "flags", "local", "ports", "resources", "task"):
+      (folder / f"{name}.py").write_text(f"raise ImportError({name!r})\n")
+    with subprocess.Popen(
+      [sys.executable, "-c", COORDINATOR, folder / "logs", task.__file__],
+      stdout=subprocess.PIPE,
+      cwd=folder,
+      env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as coordinator:
+      try:
+        self.assertLen(coordinator.stdout.readline().split(), 2)
+        self.assertEqual(coordinator.stdout.readline(), b"serving\n")
+      finally:
+        coordinator.kill()
+
+
 class FailingClusterTest(absltest.TestCase):
   def test_death_of_a_task(self):
     failures = queue.Queue()
@@ -207,7 +225,7 @@ class EndOfCoordinatorTest(parameterized.TestCase):
   def test_leaves_no_task_behind(self, number, serving):
     logs = _folder(self)
     with subprocess.Popen(
-      [sys.executable, "-c", COORDINATOR, logs],
+      [sys.executable, "-c", COORDINATOR, logs, task.__file__],
       stdout=subprocess.PIPE,
       stderr=subprocess.DEVNULL,
     ) as coordinator:
