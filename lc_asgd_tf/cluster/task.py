@@ -43,7 +43,7 @@ def serve(on_serving: Callable[[], None] = lambda: None) -> NoReturn:
     UserError: If TF_CONFIG is malformed or is not of a worker or ps, or the
       port cannot be opened.
   """
-  _leave_out_keras()
+  leave_out_keras()
   from lc_asgd_tf.cluster import ports, resources, specification
   from lc_asgd_tf.errors import UserError
 
@@ -64,6 +64,26 @@ def serve(on_serving: Callable[[], None] = lambda: None) -> NoReturn:
   # Nothing is left to tidy up, and TensorFlow's server cannot be stopped: the
   # end of the process ends it.
   os._exit(0)
+
+
+def leave_out_keras() -> None:
+  """Keeps this process from importing Keras, which a server never calls.
+
+  Keras and what it imports are half of a server's start-up time. TensorFlow
+  imports it eagerly but does without if that fails, as None makes it; and the
+  package is entered without its `__init__`, which imports Keras for the public
+  API and on which the modules of `cluster` do not depend.
+  """
+  sys.modules.setdefault("keras", None)
+  if _PACKAGE not in sys.modules:
+    # This file's own, whatever else there is on the path.
+    folder = pathlib.Path(__file__).resolve().parent.parent
+    package = importlib.util.spec_from_file_location(
+      _PACKAGE,
+      folder / "__init__.py",
+      submodule_search_locations=[str(folder)],
+    )
+    sys.modules[_PACKAGE] = importlib.util.module_from_spec(package)
 
 
 def _start_server(task: ClusterSpecification) -> tf.distribute.Server:
@@ -98,26 +118,6 @@ def _signals_to_end() -> socket.socket:
   for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, lambda *_: None)
   return reader
-
-
-def _leave_out_keras() -> None:
-  """Keeps this process from importing Keras, which a server never calls.
-
-  Keras and what it imports are half of a server's start-up time. TensorFlow
-  imports it eagerly but does without if that fails, as None makes it; and the
-  package is entered without its `__init__`, which imports Keras for the public
-  API and on which the modules of `cluster` do not depend.
-  """
-  sys.modules.setdefault("keras", None)
-  if _PACKAGE not in sys.modules:
-    # This file's own, whatever else there is on the path.
-    folder = pathlib.Path(__file__).resolve().parent.parent
-    package = importlib.util.spec_from_file_location(
-      _PACKAGE,
-      folder / "__init__.py",
-      submodule_search_locations=[str(folder)],
-    )
-    sys.modules[_PACKAGE] = importlib.util.module_from_spec(package)
 
 
 def _exit_with_parent() -> None:

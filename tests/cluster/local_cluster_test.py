@@ -16,16 +16,15 @@ from lc_asgd_tf.cluster import (
   LocalCluster,
   TaskFailure,
   interrupt_main_thread,
-  task,
 )
 from lc_asgd_tf.errors import UserError
 from tests.cluster import processes
 
 # A coordinator, without TensorFlow: prints its tasks' pids, first when they
 # have been started, then when they serve.
-COORDINATOR = """
-import runpy, sys, threading, time
-runpy.run_path(sys.argv[2])["_leave_out_keras"]()
+COORDINATOR = f"""
+{processes.WITHOUT_KERAS}
+import sys, threading, time
 from lc_asgd_tf.cluster import LocalCluster
 
 cluster = LocalCluster(1, 1, sys.argv[1])
@@ -157,7 +156,7 @@ class UsersFolderTest(absltest.TestCase):
     for name in ("trainers", "flags", "local", "ports", "resources", "task"):
       (folder / f"{name}.py").write_text(f"raise ImportError({name!r})\n")
     with subprocess.Popen(
-      [sys.executable, "-c", COORDINATOR, folder / "logs", task.__file__],
+      [sys.executable, "-c", COORDINATOR, folder / "logs"],
       stdout=subprocess.PIPE,
       cwd=folder,
       env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -225,7 +224,7 @@ class EndOfCoordinatorTest(parameterized.TestCase):
   def test_leaves_no_task_behind(self, number, serving):
     logs = _folder(self)
     with subprocess.Popen(
-      [sys.executable, "-c", COORDINATOR, logs, task.__file__],
+      [sys.executable, "-c", COORDINATOR, logs],
       stdout=subprocess.PIPE,
       stderr=subprocess.DEVNULL,
     ) as coordinator:

@@ -4,6 +4,13 @@ import os
 import pathlib
 import time
 
+from lc_asgd_tf.cluster import task
+
+# The first line of a program that imports our modules, but not Keras.
+WITHOUT_KERAS = (
+  f"import runpy; runpy.run_path({task.__file__!r})['leave_out_keras']()\n"
+)
+
 
 def is_alive(pid: int) -> bool:
   """Whether the process runs; one that only waits to be reaped does not."""

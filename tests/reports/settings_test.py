@@ -4,6 +4,7 @@ import sys
 from absl.testing import absltest, parameterized
 
 from lc_asgd_tf.reports import settings
+from tests.cluster import processes
 from tests.reports import runs
 
 
@@ -152,10 +153,8 @@ class SettingTest(parameterized.TestCase):
 
 class ImportTest(absltest.TestCase):
   def test_needs_neither_tensorflow_nor_keras(self):
-    code = (
+    code = processes.WITHOUT_KERAS + (
       "import sys\n"
-      "from trainers import serve\n"
-      "serve._leave_out_keras()\n"
       "sys.modules['tensorflow'] = None\n"
       "import lc_asgd_tf.reports\n"
     )

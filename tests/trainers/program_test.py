@@ -5,17 +5,18 @@ import tempfile
 
 from absl.testing import absltest, parameterized
 
-PROGRAM = '''"""Counts sheep."""
+from tests.cluster import processes
+
+PROGRAM = f'''"""Counts sheep."""
 import sys
 from absl import app, flags
 from trainers import program
 sys.modules["keras"] = None
 _SHEEP = flags.DEFINE_integer("sheep", 1, "How many.", lower_bound=0)
 def main(argv):
-  from trainers import serve
-  serve._leave_out_keras()
+  {processes.WITHOUT_KERAS.strip()}
   from lc_asgd_tf.errors import UserError
-  {body}
+  {{body}}
 def run():
   program.run(main)
 if __name__ == "__main__":
