@@ -2,10 +2,12 @@
 
 import csv
 import datetime
+import fcntl
 import io
 import json
 import os
 import pathlib
+import weakref
 
 from lc_asgd_tf import errors, files
 
@@ -24,6 +26,8 @@ class RunDirectory:
       tensorboard/   summaries, if asked for
       trace.csv      the delay of every push, if asked for
 
+  It belongs to one run for as long as this object or its process lives.
+
   Args:
     path: the directory; None for a new one.
     name: of the new one, in part.
@@ -31,7 +35,8 @@ class RunDirectory:
 
   Raises:
     UserError: if the directory holds a run and `resume` is not set, if it
-      holds none and `resume` is set, or if it cannot be written.
+      holds none and `resume` is set, if another run has it, or if it cannot be
+      written.
   """
 
   def __init__(
@@ -52,6 +57,7 @@ class RunDirectory:
     try:
       self._check()
       self.logs.mkdir(parents=True, exist_ok=True)
+      self._lock()
       # Fails early, and not after hours of training.
       self._probe()
     except OSError as error:
@@ -77,6 +83,19 @@ class RunDirectory:
       raise errors.UserError(
         f"{self.path} holds no run to continue: leave out --resume."
       )
+
+  def _lock(self) -> None:
+    folder = os.open(self.path, os.O_RDONLY)
+    weakref.finalize(self, os.close, folder)
+    try:
+      fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise errors.UserError(
+        f"a run that has not ended yet writes to {self.path}: wait for it, or "
+        "pass another --output_dir."
+      ) from None
+    except OSError:
+      pass  # Not every network file system can do this.
 
   def _probe(self) -> None:
     probe = self.path / ".writable"

@@ -1,9 +1,24 @@
 import pathlib
+import subprocess
+import sys
 
 from absl.testing import absltest, parameterized
 
 from lc_asgd_tf.errors import UserError
+from tests.cluster import processes
 from trainers import run_directory
+
+RUN = (
+  processes.WITHOUT_KERAS
+  + """
+import sys, time
+from trainers import run_directory
+directory = run_directory.RunDirectory(sys.argv[1])
+directory.history_csv.touch()
+print("began", flush=True)
+time.sleep(600)
+"""
+)
 
 
 class KeepEpochsTest(parameterized.TestCase):
@@ -45,6 +60,29 @@ class NewTest(parameterized.TestCase):
     path = pathlib.Path(self.create_tempdir().full_path)
     (path / "settings.json").write_text("{}")
     run_directory.RunDirectory(str(path), name="run", resume=False)
+
+
+class InUseTest(absltest.TestCase):
+  def test_belongs_to_one_process_until_that_ends(self):
+    path = self.create_tempdir().full_path
+    with subprocess.Popen(
+      [sys.executable, "-c", RUN, path], stdout=subprocess.PIPE
+    ) as other:
+      try:
+        self.assertEqual(other.stdout.readline(), b"began\n")
+        with self.assertRaisesRegex(UserError, "has not ended yet.*another"):
+          run_directory.RunDirectory(path, resume=True)
+      finally:
+        other.kill()
+    run_directory.RunDirectory(path, resume=True)
+
+  def test_belongs_to_one_object(self):
+    path = self.create_tempdir().full_path
+    directory = run_directory.RunDirectory(path)
+    with self.assertRaisesRegex(UserError, "has not ended yet"):
+      run_directory.RunDirectory(path)
+    del directory
+    run_directory.RunDirectory(path)
 
 
 if __name__ == "__main__":
