@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -11,14 +13,15 @@ from absl import app, flags
 
 _BAD_INPUT = 2  # Exit status, as of most Unix programs.
 _INTERRUPTED = 130  # Exit status, as a shell reports SIGINT.
+_NO_ROOM = tuple(os.strerror(e) for e in (errno.ENOSPC, errno.EDQUOT))
 
 
 def run(main: Callable[[list[str]], int | None]) -> NoReturn:
   """Parses the flags, calls `main`, and ends the process.
 
-  What a user can put right (`UserError`, a bad flag, `app.UsageError`) ends it
-  with one line on standard error and status 2; Ctrl-C with one line and
-  status 130. Any other exception is a defect and shows its traceback.
+  What a user can put right (`UserError`, a bad flag, `app.UsageError`, a full
+  disk) ends it with one line on standard error and status 2; Ctrl-C with one
+  line and status 130. Any other exception is a defect and shows its traceback.
 
   Args:
     main: Takes the program's name and the arguments that are no flags; returns
@@ -53,15 +56,21 @@ def _parse_flags(argv: list[str]) -> list[str]:
 def _call(main: Callable[[list[str]], int | None], argv: list[str]) -> int:
   try:
     return main(argv) or 0
-  except (ValueError, app.UsageError) as error:
-    if not _is_bad_input(error):
+  except Exception as error:
+    message = str(error)
+    # In words, since that is all that TensorFlow and HDF5 pass on.
+    if any(words in message for words in _NO_ROOM):
+      message = f"out of disk space, make room first: {message}"
+    elif not _is_bad_input(error):
       raise
-    _exit(str(error), _BAD_INPUT)
+    _exit(message, _BAD_INPUT)
 
 
 def _is_bad_input(error: Exception) -> bool:
   if isinstance(error, app.UsageError):
     return True
+  if not isinstance(error, ValueError):
+    return False
   # Not imported at the top: that would load TensorFlow for a mere `--help`, and
   # before `main` has set the environment that TensorFlow reads.
   from lc_asgd_tf import errors

@@ -76,6 +76,17 @@ class ProgramTest(parameterized.TestCase):
     self.assertEqual(ended.returncode, 130)
     self.assertEqual(ended.stderr, "interrupted\n")
 
+  @parameterized.parameters(
+    "import os; os.write(os.open('/dev/full', os.O_WRONLY), b'sheep')",
+    "raise RuntimeError('Save: No space left on device')",
+  )
+  def test_full_disk(self, body):
+    ended = self.run_program(body)
+    self.assertEqual(ended.returncode, 2)
+    self.assertRegex(
+      ended.stderr, r"^out of disk space, .*No space left on device.*\n$"
+    )
+
   @parameterized.parameters("ValueError", "RuntimeError")
   def test_a_defect_shows_its_traceback(self, error):
     ended = self.run_program(f"raise {error}('black sheep')")
