@@ -1,5 +1,6 @@
 """Files that are whole or not there."""
 
+import contextlib
 import os
 import pathlib
 from collections.abc import Callable
@@ -24,3 +25,29 @@ def write(
 def write_text(path: str | os.PathLike[str], text: str) -> None:
   """Replaces a file by a text, in UTF-8, its line ends as they are."""
   write(path, lambda partial: pathlib.Path(partial).write_bytes(text.encode()))
+
+
+def append(
+  path: str | os.PathLike[str], content: bytes, *, durable: bool = False
+) -> None:
+  """Adds all of this to the end of a file, or nothing.
+
+  Args:
+    path: of the file, made if needed.
+    content: what to add.
+    durable: whether it outlives a crash of the machine, once this returns.
+
+  Raises:
+    OSError: if there is no room for it, or the file cannot be written.
+  """
+  with open(path, "ab", buffering=0) as file:
+    written = 0
+    try:
+      while written < len(content):
+        written += file.write(content[written:])
+      if durable:
+        os.fsync(file.fileno())
+    except OSError:
+      with contextlib.suppress(OSError):
+        file.truncate(file.tell() - written)
+      raise

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from lc_asgd_tf import parameter_server
+from lc_asgd_tf import files, parameter_server
 from lc_asgd_tf.predictors import journal
 
 # A trace's delays are positive; a clock may stand still, or be set back.
@@ -148,7 +148,5 @@ class TraceRecorder(keras.callbacks.Callback):
       f"{int(worker)},{seconds:.9g},{rest:.9g}\n"
       for worker, seconds, rest in map(self._step, zip(*report, strict=True))
     ]
-    # Whole lines in one unbuffered write: an interrupted run leaves a file
-    # that can be read.
-    with open(self._path, "ab", buffering=0) as file:
-      file.write("".join(lines).encode())
+    # Whole lines: an interrupted run leaves a file that can be read.
+    files.append(self._path, "".join(lines).encode())

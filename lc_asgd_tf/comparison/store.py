@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 
-from lc_asgd_tf import errors
+from lc_asgd_tf import errors, files
 from lc_asgd_tf.comparison import cell as cell_lib
 
 FILE_NAME = "results.jsonl"
@@ -64,12 +64,8 @@ class Store:
   def add(self, cell: cell_lib.Cell, result: dict[str, object]) -> None:
     """Writes one result; it is on disk when the call returns."""
     record = dataclasses.asdict(cell) | result
-    # Worked out before the file is opened: it gets a whole line or none.
     line = json.dumps(record, allow_nan=False) + "\n"
-    with open(self.path, "a", encoding="utf-8") as file:
-      file.write(line)
-      file.flush()
-      os.fsync(file.fileno())
+    files.append(self.path, line.encode(), durable=True)
     self._records.append(record)
 
 
