@@ -45,7 +45,8 @@ def define() -> None:
     "base_port",
     None,
     "First of the consecutive ports of the coordinator, the parameter servers "
-    "and the workers; by default any free ports.",
+    "and the workers; by default any free ports. Not read if TF_CONFIG "
+    "describes a cluster that runs already.",
     lower_bound=1,
     upper_bound=65535,
   )

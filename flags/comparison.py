@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from absl import flags
 
-from flags import finite, momentum
+from flags import finite, folder, momentum
 
 PRESETS = ("digits", "smoke", "controls")
 DELAYS = ("constant", "homogeneous", "heterogeneous", "heavy_tailed")
@@ -156,6 +156,7 @@ def define() -> None:
     "Directory for results and report. A comparison that is run again there "
     "does only what is missing.",
   )
+  folder.check("output_dir")
   flags.DEFINE_float(
     "target_error",
     None,

@@ -4,6 +4,8 @@ import dataclasses
 
 from absl import flags
 
+from flags import folder
+
 
 @dataclasses.dataclass(frozen=True)
 class OutputOptions:
@@ -30,6 +32,7 @@ def define() -> None:
     "Directory for the model, the history, checkpoints and logs; by default a "
     "new one below lc_asgd_runs.",
   )
+  folder.check("output_dir")
   flags.DEFINE_bool(
     "resume", False, "Continue the run in --output_dir from its checkpoint."
   )

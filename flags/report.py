@@ -5,7 +5,7 @@ import os
 
 from absl import flags
 
-from flags import finite
+from flags import finite, folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +32,13 @@ def define() -> None:
     "The results of lc-asgd-compare: results.jsonl or the directory with it.",
     required=True,
   )
+  folder.check("results")
   flags.DEFINE_string(
     "output_dir",
     None,
     "Directory for report.md and its plots; by default that of the results.",
   )
+  folder.check("output_dir")
   flags.DEFINE_float(
     "target_error",
     None,

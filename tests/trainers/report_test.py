@@ -88,6 +88,8 @@ class ReportTest(parameterized.TestCase):
     ((), "--results"),
     (("--results=x", "--target_error=1.5"), "--target_error"),
     (("--results=x", "--target_error=low"), "--target_error"),
+    (("--results=",), "must not be empty"),
+    (("--results=x", "--output_dir="), "must not be empty"),
     (("--results=x", "more"), "'more'"),
   )
   def test_bad_flags(self, arguments, message):
