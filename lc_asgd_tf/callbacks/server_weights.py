@@ -20,8 +20,8 @@ class ServerWeights(keras.callbacks.Callback):
   training so far), and `virtual_time`, that of the epoch's last push since the
   first `fit`.
 
-  Weights that another callback sets between the epochs of a `fit` are
-  overwritten; those that are set between two calls of `fit` are taken over.
+  Weights that somebody sets meanwhile, between two calls of `fit` or in
+  another callback, become the server's and every worker's.
 
   With one worker, or with any other optimizer, it does nothing.
 
@@ -45,6 +45,7 @@ class ServerWeights(keras.callbacks.Callback):
     self._at_batch_end = at_batch_end
     self._begun = None
     self._shows_server_weights = False
+    self._begins = False
 
   def _optimizer(self):
     optimizer = self.model.optimizer
@@ -99,6 +100,7 @@ class ServerWeights(keras.callbacks.Callback):
   def on_epoch_begin(self, epoch, logs=None) -> None:
     """Loads the snapshot, and begins the epoch's statistics."""
     self._show_snapshot()
+    self._begins = True
     if simulation := self._simulation():
       self._begun = simulation.statistics()
 
@@ -110,8 +112,10 @@ class ServerWeights(keras.callbacks.Callback):
 
   def on_train_batch_begin(self, batch, logs=None) -> None:
     """Loads the snapshot, if the last batch ended with the server's weights."""
-    if self._shows_server_weights:
+    # Callbacks may have set weights as the epoch began.
+    if self._shows_server_weights or self._begins:
       self._show_snapshot()
+      self._begins = False
 
   def on_train_batch_end(self, batch, logs=None) -> None:
     """Loads the server's weights, if asked to, for what follows."""

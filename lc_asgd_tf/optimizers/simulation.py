@@ -51,6 +51,8 @@ class Simulation:
         )
     self._learns = loss_predictor is not None
     self._buffers = None
+    # The weights that `show_server_weights` last showed; None before.
+    self._shown = None
     # Variables that Keras creates while it traces have no value until it is
     # done; the first push finds it in the model.
     self._adopts_at_first_push = not all(
@@ -181,25 +183,32 @@ class Simulation:
 
   def show_server_weights(self) -> None:
     """Makes the model hold w, until `show_snapshot`."""
-    self._load(self.server.shards[0].current())
+    self.adopt_changes()
+    self._show()
+
+  def _show(self) -> None:
+    self._shown = self.server.shards[0].current()
+    self._load(self._shown)
     if self._buffers is not None:
       self._buffers.load_latest()
 
   def show_snapshot(self) -> None:
     """Makes the model hold the snapshot of the worker whose turn it is."""
+    self.adopt_changes()
     self._load(self.workers.snapshot())
     if self._buffers is not None:
       self._buffers.load(tf.convert_to_tensor(self.workers.turn.value))
 
   def adopt_changes(self) -> None:
-    """Where the model holds other weights than w, makes them everybody's.
+    """Makes weights that somebody has set in the model everybody's.
 
-    Between two calls of `fit` the model holds w, unless somebody has set or
-    loaded other weights.
+    It held w, w as it was shown (`keras.callbacks.SwapEMAWeights` changes w on
+    the server), or a snapshot.
     """
     held = self._packing.pack([v.value for v in self._variables])
-    # After an interruption the model still holds a snapshot.
-    ours = (self.server.shards[0].current(), self.workers.snapshot())
+    ours = [self.server.shards[0].current(), self.workers.snapshot()]
+    if self._shown is not None:
+      ours.append(self._shown)
     if not any(_same_bits(held, known) for known in ours):
       self._adopt()
 
@@ -216,10 +225,12 @@ class Simulation:
     """Makes the model hold w, and the worker whose turn it is pull it."""
     del variables
     shard = self.server.shards[0]
+    if self._optimizer.shows_server_weights:
+      self.adopt_changes()
     shard.optimizer.finalize_variable_values(shard.weights)
     self.server.ledger.pull(tf.convert_to_tensor(self.workers.turn.value))
     self.workers.keep(shard.pull())
-    self.show_server_weights()
+    self._show()
 
   def _load(self, packed: tf.Tensor) -> None:
     for variable, value in zip(

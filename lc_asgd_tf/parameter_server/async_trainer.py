@@ -147,9 +147,10 @@ class AsyncTrainer:
         number of batches in one data set.
       verbose: as in Keras.
       callbacks: as in Keras. Those for batches are called per dispatch, and
-        have no use for the model, which is given the server's weights at the
-        end of the epoch; when `stop_training` is set, workers still end the
-        dispatch they are at.
+        have no use for the model: it is given the server's weights at the end
+        of the epoch, and the server what somebody has set until the next one
+        begins. When `stop_training` is set, workers still end the dispatch
+        they are at.
       validation_data: as in Keras; evaluated on the coordinator.
       class_weight: as in Keras.
       initial_epoch: as in Keras.
@@ -205,6 +206,7 @@ class AsyncTrainer:
       for epoch in range(initial_epoch, epochs):
         model.reset_metrics()
         callbacks.on_epoch_begin(epoch)
+        self._remote.adopt_changes()
         try:
           self._train_epoch(iterator, steps_per_epoch, callbacks)
         except tf.errors.OutOfRangeError as error:

@@ -1,6 +1,7 @@
 """The server on ps tasks: where things lie, and what is compiled where."""
 
 import itertools
+import zlib
 from collections.abc import Sequence
 
 import keras
@@ -324,6 +325,7 @@ class RemoteServer:
 
     An optimizer that is not built has no slots, and leaves the server's alone.
     """
+    self._shown = self._checksum()
     self._server.forget_partial_round()
     for part, indices in zip(self._server.shards, self.placement, strict=True):
       part.assign([self.variables[i].value for i in indices])
@@ -348,6 +350,19 @@ class RemoteServer:
     self._optimizer.build(self._trainable)
     # One call, where there are hundreds of variables to set.
     self._copy(self._image.fetch())
+    self._shown = self._checksum()
+
+  def adopt_changes(self) -> None:
+    """Takes over weights that were set since the model was last given them."""
+    if self._checksum() != self._shown:
+      self.load_from_model()
+
+  def _checksum(self) -> int:
+    """Returns a number that differs where the model's weights do."""
+    checksum = 0
+    for variable in self._trainable:
+      checksum = zlib.crc32(np.asarray(variable.value).tobytes(), checksum)
+    return checksum
 
   def _assign_to_model(self, state):
     values = self._image.unpack(state)

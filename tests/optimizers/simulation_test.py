@@ -1,5 +1,7 @@
 """Tests for asynchronous training simulated in Keras's own fit."""
 
+import collections
+import functools
 import glob
 import hashlib
 import os
@@ -728,6 +730,59 @@ class ServerWeightsTest(_SimulationTestCase):
     values = _model(seed=7).get_weights()
     model.set_weights(values)
     self._check_everyone_has(model, values)
+
+  @parameterized.product(
+    hook=("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_test_end"),
+    first=(False, True),
+    epoch=(0, 2),
+  )
+  def test_weights_that_a_callback_sets_are_adopted(self, hook, first, epoch):
+    values = _model(seed=7).get_weights()
+
+    def set_weights(*unused):
+      if calls[hook] == epoch or hook == "on_train_begin":
+        model.set_weights(values)
+      calls[hook] += 1
+
+    calls = collections.Counter()
+    setter = keras.callbacks.LambdaCallback()
+    setattr(setter, hook, set_weights)
+    callbacks = [setter, _ServerWeights()]
+    model, _ = _fit(_asgd(), 1)
+    model.optimizer.learning_rate = 0.0
+    _fit_on(
+      model,
+      3,
+      server=False,
+      callbacks=callbacks if first else callbacks[::-1],
+      validation_data=(_X, _Y),
+    )
+    self.assertGreater(calls[hook], 0)
+    self.assert_same_bits(model.get_weights(), values)
+    self._check_everyone_has(model, values)
+
+  def test_averages_that_are_swapped_in_are_not_adopted(self):
+    def new():
+      sgd = keras.optimizers.SGD(0.02, use_ema=True, ema_momentum=0.5)
+      return lc_asgd_tf.AsyncOptimizer(sgd, num_workers=4)
+
+    def averages(model):
+      sgd = model.optimizer.inner_optimizer
+      return [v.numpy() for v in sgd._model_variables_moving_average]
+
+    expected = _EpochRecorder(averages)
+    undisturbed, history = _fit(new(), 3, callbacks=[expected])
+    shown = _EpochRecorder(lambda model: model.get_weights())
+    swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    model, swapped = _fit(
+      new(), 3, [swap, _ServerWeights(), shown], server=False
+    )
+    # Keras swaps by adding and subtracting, which rounds.
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    close(swapped["loss"], history["loss"])
+    for ones, others in zip(shown.values, expected.values, strict=True):
+      close(_flat(ones), _flat(others))
+    close(_flat(model.get_weights()), _flat(undisturbed.get_weights()))
 
   def _check_everyone_has(self, model, values):
     """Checks that all workers and the server go on from these weights."""

@@ -29,6 +29,7 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     "rules",
     "batch_normalization",
     "callbacks",
+    "weights_set_meanwhile",
     "interruptions",
     "checkpoints",
     "errors",
@@ -146,6 +147,11 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
         "step_persistence_mae",
       ],
       result["keys"],
+    )
+
+  def test_workers_go_on_from_weights_that_callbacks_set(self):
+    self.assertEqual(
+      self.results["weights_set_meanwhile"], [[960.0], [960.0], [980.0]]
     )
 
   def test_a_learning_rate_set_at_the_end_of_an_epoch_stays(self):

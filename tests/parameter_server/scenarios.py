@@ -253,6 +253,33 @@ def callbacks(strategy):
   return result | {"new_loss": logs["loss"], "new_metric": logs["examples"]}
 
 
+def weights_set_meanwhile(strategy):
+  """What callbacks set is where workers go on, whenever it was."""
+  model = _counting_model()
+  trainer = new_trainer(model, strategy, lc_asgd_tf.ASGD(1.0))
+  ends = []
+
+  def set_weights(*unused):
+    if not calls:
+      model.set_weights([np.full_like(w, 1000) for w in model.get_weights()])
+    calls.append(None)
+
+  for hook in ("on_train_begin", "on_epoch_begin", "on_test_end"):
+    calls = []
+    setter = keras.callbacks.LambdaCallback()
+    setattr(setter, hook, set_weights)
+    trainer.fit(
+      _ones,
+      epochs=2,
+      steps_per_epoch=20,
+      validation_data=_ones(),
+      callbacks=[setter],
+      verbose=0,
+    )
+    ends.append(sorted({float(w) for w in np.ravel(model.get_weights()[0])}))
+  return ends
+
+
 def _constant_loss(y_true, y_pred):
   return 1000.0 + 0.0 * _linear_loss(y_true, y_pred)
 
