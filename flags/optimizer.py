@@ -20,14 +20,15 @@ INNER_OPTIMIZERS = ("sgd", "adam", "adamw")
 LOSS_PREDICTORS = ("lstm", "holt", "persistence")
 HORIZONS = ("observed", "predicted")
 
-# What has a meaning only where another flag has one of these values.
-_ONLY_WITH = (
-  ("lambda_0", "optimizer", ("dc_asgd_c", "dc_asgd")),
-  ("loss_predictor", "optimizer", ("lc_asgd",)),
-  ("horizon", "optimizer", ("lc_asgd",)),
-  ("momentum", "inner_optimizer", ("sgd",)),
-  ("nesterov", "inner_optimizer", ("sgd",)),
-)
+# What has a meaning only where another flag, or the next, has one of these
+# values. Dana's momentum is the workers', whatever applies their velocities.
+_ONLY_WITH = {
+  "lambda_0": {"optimizer": ("dc_asgd_c", "dc_asgd")},
+  "loss_predictor": {"optimizer": ("lc_asgd",)},
+  "horizon": {"optimizer": ("lc_asgd",)},
+  "momentum": {"inner_optimizer": ("sgd",), "optimizer": ("dana",)},
+  "nesterov": {"inner_optimizer": ("sgd",)},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,14 +110,15 @@ def read() -> OptimizerOptions:
     raise app.UsageError(
       "--optimizer=dana looks ahead by itself: leave out --nesterov"
     )
-  for name, other, meant in _ONLY_WITH:
-    if name == "momentum" and values.optimizer == "dana":
-      continue  # It is the workers', whatever applies their velocities.
+  for name, meant in _ONLY_WITH.items():
     given = values[name].present and values[name].value
-    if given and values[other].value not in meant:
+    if given and all(
+      values[other].value not in meant[other] for other in meant
+    ):
+      other, names = next(iter(meant.items()))
       raise app.UsageError(
         f"--{name} means nothing with --{other}={values[other].value}: leave "
-        f"it out, or use --{other}={' or '.join(meant)}"
+        f"it out, or use --{other}={' or '.join(names)}"
       )
   return OptimizerOptions(
     optimizer=values.optimizer,
