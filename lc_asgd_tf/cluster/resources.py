@@ -33,11 +33,16 @@ _COMMON = {
 _INTER_OP = "TF_NUM_INTEROP_THREADS"
 _MIN_INTER_OP = 2
 
-# A push is many small kernels that XLA would hand to another thread one by one,
-# to run side by side what takes less time than to wake it.
-_XLA_FLAG_OF_PS = "--xla_cpu_enable_concurrency_optimized_scheduler"
+_XLA_FLAGS_OF_PS = {
+  # A push is many small kernels that XLA would hand to another thread one by
+  # one, to run side by side what takes less time than to wake it.
+  "--xla_cpu_enable_concurrency_optimized_scheduler": "false",
+  # Sums in any order, and so several elements at a time. What else the name
+  # promises is off by default: infinities and NaN are what they are.
+  "--xla_cpu_enable_fast_math": "true",
+}
 # Flags come and go, and XLA ends a process that is given one it does not know.
-_XLA_FLAG_KNOWN_TO = "2.21."
+_XLA_FLAGS_KNOWN_TO = "2.21."
 
 # Of glibc's <malloc.h>.
 _M_TRIM_THRESHOLD = -1
@@ -189,11 +194,12 @@ def _unset_of(
 
 
 def _xla_flags_of_ps(environ: Mapping[str, str]) -> dict[str, str]:
-  flags = environ.get("XLA_FLAGS", "")
-  known = metadata.version("tensorflow").startswith(_XLA_FLAG_KNOWN_TO)
-  if not known or _XLA_FLAG_OF_PS in flags:
+  users = environ.get("XLA_FLAGS", "")
+  known = metadata.version("tensorflow").startswith(_XLA_FLAGS_KNOWN_TO)
+  ours = [f"{k}={v}" for k, v in _XLA_FLAGS_OF_PS.items() if k not in users]
+  if not known or not ours:
     return {}
-  return {"XLA_FLAGS": f"{_XLA_FLAG_OF_PS}=false {flags}".strip()}
+  return {"XLA_FLAGS": " ".join([*ours, users]).strip()}
 
 
 def _inter_op_threads(

@@ -66,18 +66,32 @@ class ThreadsTest(parameterized.TestCase):
 
   @parameterized.parameters("", "--xla_dump_to=/tmp/xla")
   @mock.patch.object(metadata, "version", lambda name: "2.21.3")
-  def test_ps_tasks_run_small_kernels_in_their_own_thread(self, flags):
+  def test_flags_for_what_ps_tasks_compile(self, flags):
     environ = {"XLA_FLAGS": flags}
     machine = resources.Machine(8)
-    first, *others = _task(machine, "ps", environ=environ)["XLA_FLAGS"].split()
     self.assertEqual(
-      first, "--xla_cpu_enable_concurrency_optimized_scheduler=false"
+      _task(machine, "ps", environ=environ)["XLA_FLAGS"].split(),
+      [
+        "--xla_cpu_enable_concurrency_optimized_scheduler=false",
+        "--xla_cpu_enable_fast_math=true",
+        *flags.split(),
+      ],
     )
-    self.assertEqual(others, flags.split())
     self.assertNotIn("XLA_FLAGS", _task(machine, "worker", environ=environ))
     # Nor twice, where the task adds to what its parent set.
     environ = _task(machine, "ps", environ=environ)
     self.assertNotIn("XLA_FLAGS", resources.common_environment(environ, "ps"))
+
+  @mock.patch.object(metadata, "version", lambda name: "2.21.3")
+  def test_the_users_setting_of_a_flag_wins(self):
+    environ = {"XLA_FLAGS": "--xla_cpu_enable_fast_math=false"}
+    self.assertEqual(
+      _task(resources.Machine(8), "ps", environ=environ)["XLA_FLAGS"].split(),
+      [
+        "--xla_cpu_enable_concurrency_optimized_scheduler=false",
+        "--xla_cpu_enable_fast_math=false",
+      ],
+    )
 
   def test_no_flag_that_another_tensorflow_may_not_know(self):
     machine = resources.Machine(8)

@@ -26,6 +26,7 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     "asgd_counts",
     "adam_counts",
     "lc_asgd_counts",
+    "not_finite",
     "rules",
     "batch_normalization",
     "callbacks",
@@ -53,6 +54,15 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     self.assertEqual(counts["staleness_max"], counts["worker_staleness_max"])
     # Without a late push, none of this would have been a test.
     self.assertGreater(counts["staleness_max"], 0)
+
+  def test_pushes_that_are_not_finite_change_nothing_but_counts(self):
+    result = self.results["not_finite"]
+    self.assertEqual(result["version"], _STEPS)
+    # Half of each worker's, rounded down.
+    self.assertBetween(result["rejected"], (_STEPS - 3) / 2, _STEPS / 2)
+    for values in (*result["weights"], result["second_moments"]):
+      self.assertTrue(np.all(np.isfinite(values)))
+      self.assertTrue(np.all(np.not_equal(values, 0.0)))
 
   def test_every_weight_moves_by_every_push(self):
     kernel, bias = [[-_STEPS]] * 3, [-_STEPS]

@@ -126,6 +126,28 @@ def lc_asgd_counts(strategy):
   }
 
 
+def not_finite(strategy):
+  """Every second push of a worker is NaN or infinite."""
+
+  def dataset_fn():
+    x = np.ones((4, BATCH, 3), np.float32)
+    x[1, 0, 0], x[3] = np.nan, np.inf
+    y = np.ones((4, BATCH, 1), np.float32)
+    return tf.data.Dataset.from_tensor_slices((x, y))
+
+  model = _counting_model()
+  trainer = new_trainer(model, strategy, lc_asgd_tf.LCASGD(0.001))
+  history = trainer.fit(dataset_fn, steps_per_epoch=STEPS, verbose=0).history
+  (shard, *_) = trainer._remote._server.shards
+  return _counts(trainer, history) | {
+    "rejected": history["rejected"][-1],
+    "weights": [np.ravel(w).tolist() for w in model.get_weights()],
+    "second_moments": [
+      float(np.ravel(m.numpy())[0]) for m in shard.second_moments
+    ],
+  }
+
+
 def rules(strategy):
   """Every other rule, too, counts every push."""
   results = {}
