@@ -21,7 +21,10 @@ class ServerWeights(keras.callbacks.Callback):
   first `fit`.
 
   Weights that somebody sets meanwhile, between two calls of `fit` or in
-  another callback, become the server's and every worker's.
+  another callback, become the server's and every worker's; at the end of a
+  batch only with `at_batch_end`. After an interruption, such as Ctrl-C, the
+  model still holds a snapshot: `model.evaluate(..., callbacks=[...])` with this
+  callback loads the server's weights.
 
   With one worker, or with any other optimizer, it does nothing.
 
@@ -109,6 +112,7 @@ class ServerWeights(keras.callbacks.Callback):
     self._show_server_weights()
     if logs is not None and (simulation := self._simulation()):
       logs.update(simulation.logs(since=self._begun))
+      self._optimizer().check_loss(logs.get("loss", 0.0))
 
   def on_train_batch_begin(self, batch, logs=None) -> None:
     """Loads the snapshot, if the last batch ended with the server's weights."""

@@ -1,6 +1,7 @@
 """The Keras optimizer around a compensation rule."""
 
 import operator
+import warnings
 
 import keras
 import tensorflow as tf
@@ -260,6 +261,16 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
     if self.num_workers > 1:
       self._loss = loss
     return self.inner_optimizer.scale_loss(loss)
+
+  def check_loss(self, loss: float) -> None:
+    """Warns of an epoch's loss that the rule can make nothing of."""
+    if loss < 0 and self.compensation.uses_prediction:
+      warnings.warn(
+        f"The loss is negative, and {type(self).__name__} takes small steps "
+        "where it does not know how far the loss can fall: add a constant to "
+        "it.",
+        stacklevel=2,
+      )
 
   def finalize_variable_values(self, var_list) -> None:
     """Gives the model the server's weights at the end of training.

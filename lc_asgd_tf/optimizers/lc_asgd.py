@@ -26,6 +26,9 @@ class LCASGD(rule_optimizer.RuleOptimizer):
   over what they may promise. See `lc_asgd_tf.compensation.LossCompensated` for
   what it means.
 
+  The loss l must not be negative, as cross-entropy and squared errors are not:
+  T stays 1 where it is. Add a constant to a loss that may fall below 0.
+
   Source: this is a reconstruction from the abstract of Li, He, Ren, Mao,
   "Developing a Loss Prediction-based Asynchronous Stochastic Gradient Descent
   Algorithm for Distributed Training of Deep Neural Networks", ICPP 2020,

@@ -37,6 +37,12 @@ class Simulation:
           "Simulated workers take turns on one device: create the model "
           "outside the scope of a distribution strategy, or set num_workers=1."
         )
+    inner = optimizer.inner_optimizer
+    if inner.built:
+      raise errors.UserError(
+        f"The inner optimizer, {type(inner).__name__}, is built for variables "
+        "of its own: pass a new one, as from_config(get_config()) makes it."
+      )
     rule = optimizer.compensation
     # In between, forecasts move along (see `forecast`): learning at every push
     # would cost most of the step.
@@ -58,12 +64,12 @@ class Simulation:
     self._adopts_at_first_push = not all(
       variable.value.is_initialized() for variable in self._variables
     )
-    optimizer.inner_optimizer.gradient_accumulation_steps = (
-      optimizer.accumulation_steps(optimizer.num_workers)
+    inner.gradient_accumulation_steps = optimizer.accumulation_steps(
+      optimizer.num_workers
     )
     self.server = server.Server(
       [self._variables],
-      [optimizer.inner_optimizer],
+      [inner],
       rule,
       optimizer.num_workers,
       loss_predictor=loss_predictor,

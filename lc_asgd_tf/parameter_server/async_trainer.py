@@ -151,7 +151,8 @@ class AsyncTrainer:
         of the epoch, and the server what somebody has set until the next one
         begins. When `stop_training` is set, workers still end the dispatch
         they are at.
-      validation_data: as in Keras; evaluated on the coordinator.
+      validation_data: as in Keras, but for generators; evaluated on the
+        coordinator.
       class_weight: as in Keras.
       initial_epoch: as in Keras.
       validation_steps: as in Keras.
@@ -163,8 +164,8 @@ class AsyncTrainer:
 
     Raises:
       TypeError: if `x` is not a function that returns a data set.
-      ValueError: if `steps_per_epoch` is needed and missing, or a worker has
-        no data.
+      ValueError: if `steps_per_epoch` is needed and missing, a worker has no
+        data, or model, metrics or callbacks do not work on a cluster.
     """
     _check_model(self.model)
     dataset_fn, element_spec, cardinality = _inspect_data(
@@ -181,6 +182,7 @@ class AsyncTrainer:
         f"steps_per_epoch must be at least 1, got {steps_per_epoch}."
       )
     self._check_rounds(steps_per_epoch)
+    _check_validation_data(validation_data)
     self._end_interrupted()
     self._build(element_spec)
     iterator = iter(self._coordinator.create_per_worker_dataset(dataset_fn))
@@ -215,6 +217,7 @@ class AsyncTrainer:
             "one for each of them."
           ) from error
         logs = self._metrics.logs() | self._remote.statistics().logs()
+        model.optimizer.check_loss(logs.get("loss", 0.0))
         self._remote.copy_to_model()
         if validation_data is not None and model._should_eval(
           epoch, validation_freq
@@ -304,6 +307,8 @@ class AsyncTrainer:
     ):
       return
     model._symbolic_build(data_batch=element_spec)
+    _check_variables(model)
+    _check_metrics(model)
     model.reset_metrics()
     self._remote = remote_server.RemoteServer(
       model,
@@ -464,10 +469,47 @@ def _check_model(model: keras.Model) -> None:
       "which is for keras.Model.fit; a cluster has workers of its own: leave "
       "num_workers out."
     )
+  if model.run_eagerly:
+    raise errors.UserError(
+      "Workers run compiled functions: run_eagerly=True has no meaning on a "
+      "cluster. Leave it out, or train with keras.Model.fit to debug."
+    )
   if type(model).train_step is not keras.Model.train_step:
     raise errors.UserError(
       f"{type(model).__name__} overrides train_step, which cannot run at a "
       "snapshot; override compute_loss or compute_metrics instead."
+    )
+
+
+def _check_variables(model: keras.Model) -> None:
+  """Refuses what the optimizer has no slots for, as Keras does."""
+  inner = model.optimizer.inner_optimizer
+  known = {id(variable) for variable in inner._trainable_variables}
+  for variable in model.trainable_variables:
+    if inner.built and id(variable) not in known:
+      raise errors.UserError(
+        f"The optimizer was built without {variable.path}, which was not "
+        "trained then: compile the model with a new optimizer."
+      )
+
+
+def _check_metrics(model: keras.Model) -> None:
+  """Refuses metrics that say that their state is no sum."""
+  for variable in model.metrics_variables:
+    if variable.aggregation not in ("sum", "none"):
+      raise errors.UserError(
+        f"{variable.path} of a metric has aggregation="
+        f"{variable.aggregation!r}, and what workers have seen can only be "
+        "added up: leave the metric to keras.Model.evaluate."
+      )
+
+
+def _check_validation_data(data) -> None:
+  if isinstance(data, collections.abc.Iterator):
+    raise errors.UserError(
+      f"validation_data is a {type(data).__name__}, which would have other "
+      "batches for every epoch, or none: pass arrays, a tf.data.Dataset or a "
+      "keras.utils.PyDataset."
     )
 
 

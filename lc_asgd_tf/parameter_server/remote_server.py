@@ -78,6 +78,13 @@ class RemoteServer:
     moving = [not each for each in frozen]
     self.buffers = list(itertools.compress(others, moving))
     self.buffer_kinds = list(itertools.compress(kinds, moving))
+    self._latest = [
+      variable
+      for variable, (kind, _) in zip(
+        self.buffers, self.buffer_kinds, strict=True
+      )
+      if kind is normalization.Kind.LATEST
+    ]
     self.tables = _sparse_tables(model)
     by_rows = {id(variable) for variable in self.tables}
     self.variables = variables = [
@@ -360,7 +367,9 @@ class RemoteServer:
   def _checksum(self) -> int:
     """Returns a number that differs where the model's weights do."""
     checksum = 0
-    for variable in self._trainable:
+    # But for what validation moves: statistics that are measured for it, and
+    # the seeds that it draws from.
+    for variable in (*self._trainable, *self.frozen, *self._latest):
       checksum = zlib.crc32(np.asarray(variable.value).tobytes(), checksum)
     return checksum
 

@@ -620,6 +620,20 @@ class ServerWeightsTest(_SimulationTestCase):
     about = [w for w in caught if "ServerWeights" in str(w.message)]
     self.assertEqual(min(len(about), 1), expected)
 
+  @parameterized.parameters(
+    (_lc_asgd, -9.0, 1), (_lc_asgd, 0.0, 0), (_asgd, -9.0, 0)
+  )
+  def test_warns_of_a_negative_loss(self, new, constant, expected):
+    model = _model()
+    model.compile(
+      new(), lambda y, y_pred: keras.ops.mean((y - y_pred) ** 2) + constant
+    )
+    with warnings.catch_warnings(record=True) as caught:
+      warnings.simplefilter("default")
+      _fit_on(model, 3)
+    about = [w for w in caught if "negative" in str(w.message)]
+    self.assertLen(about, expected)
+
   def test_does_nothing_to_other_optimizers(self):
     actual, _ = _fit(keras.optimizers.SGD(0.1), server=True)
     expected, _ = _fit(keras.optimizers.SGD(0.1), server=False)
@@ -856,6 +870,12 @@ class ServerWeightsTest(_SimulationTestCase):
 
 
 class KerasTest(_SimulationTestCase):
+  def test_refuses_an_inner_optimizer_of_another_model(self):
+    sgd = keras.optimizers.SGD(0.1)
+    sgd.build(_model().trainable_variables)
+    with self.assertRaisesRegex(ValueError, "SGD, is built for variables of"):
+      _fit(lc_asgd_tf.AsyncOptimizer(sgd, num_workers=2))
+
   """What scripts do around the optimizer."""
 
   def test_frozen_layer(self):

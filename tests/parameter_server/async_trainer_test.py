@@ -31,6 +31,7 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     "batch_normalization",
     "callbacks",
     "weights_set_meanwhile",
+    "state_set_meanwhile",
     "interruptions",
     "checkpoints",
     "errors",
@@ -164,6 +165,11 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
       self.results["weights_set_meanwhile"], [[960.0], [960.0], [980.0]]
     )
 
+  def test_workers_go_on_from_state_that_callbacks_set(self):
+    result = self.results["state_set_meanwhile"]
+    self.assertEqual(result["seen"], [[0, 0], [1, 10], [2, 11]])
+    self.assertEqual(result["losses"], [11, 13, 15])
+
   def test_a_learning_rate_set_at_the_end_of_an_epoch_stays(self):
     self.assertEqual(self.results["callbacks"]["last_rate"], 0.125)
 
@@ -239,6 +245,10 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     ("endless", "UserError: steps_per_epoch is needed"),
     ("steps", "ValueError: steps_per_epoch must be at least 1"),
     ("batches", "UserError: ModelCheckpoint(save_freq=10) saves within"),
+    ("generator", "UserError: validation_data is a list_iterator"),
+    ("eagerly", "UserError: Workers run compiled functions"),
+    ("metric", "UserError: largest/value of a metric has aggregation"),
+    ("unfrozen", "UserError: The optimizer was built without part_0/kernel"),
     ("entries", "UserError: compute_metrics returns 'mine', which is no"),
     ("global_clipnorm", "UserError: global_clipnorm needs"),
     ("unnamed slots", "UserError: Adafactor does not name its state"),

@@ -302,6 +302,45 @@ def weights_set_meanwhile(strategy):
   return ends
 
 
+class _Offset(keras.layers.Layer):
+  """Adds a weight that is not trained."""
+
+  def build(self, input_shape):
+    self.offset = self.add_weight(
+      shape=(), initializer="zeros", trainable=False
+    )
+
+  def call(self, inputs):
+    return inputs + self.offset
+
+
+def state_set_meanwhile(strategy):
+  """So do weights that are not trained, and frozen ones."""
+  frozen = keras.layers.Dense(1, trainable=False)
+  model = keras.Sequential(
+    [keras.Input((3,)), keras.layers.Dense(1), frozen, _Offset()]
+  )
+  seen = []
+
+  def set_weights(epoch, logs=None):
+    seen.append([float(model.layers[2].offset), float(frozen.bias[0])])
+    model.layers[2].offset.assign(epoch + 1)
+    frozen.bias.assign([epoch + 10])
+
+  trainer = new_trainer(
+    model, strategy, lc_asgd_tf.ASGD(0.0), loss=_linear_loss
+  )
+  frozen.kernel.assign([[0.0]])
+  losses = trainer.fit(
+    _ones,
+    epochs=3,
+    steps_per_epoch=20,
+    callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=set_weights)],
+    verbose=0,
+  ).history["loss"]
+  return {"seen": seen, "losses": losses}
+
+
 def _constant_loss(y_true, y_pred):
   return 1000.0 + 0.0 * _linear_loss(y_true, y_pred)
 
@@ -474,6 +513,48 @@ def errors(strategy):
       callbacks=[keras.callbacks.ModelCheckpoint("x.keras", save_freq=10)],
     ),
   )
+
+  attempt(
+    "generator",
+    lambda: compiled(asgd()).fit(
+      _ones, steps_per_epoch=1, validation_data=iter([(1, 1)])
+    ),
+  )
+
+  def trainer_of(model, optimizer=None, **compile_kwargs):
+    model.compile(optimizer or asgd(), loss="mse", **compile_kwargs)
+    return lc_asgd_tf.AsyncTrainer(model, strategy)
+
+  attempt("eagerly", lambda: trainer_of(_counting_model(), run_eagerly=True))
+
+  class Largest(keras.metrics.Metric):
+    def __init__(self):
+      super().__init__(name="largest")
+      self.value = self.add_variable(
+        (), "zeros", aggregation="mean", name="value"
+      )
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+      self.value.assign(tf.reduce_max(y_pred))
+
+    def result(self):
+      return self.value
+
+  attempt(
+    "metric",
+    lambda: trainer_of(_counting_model(), metrics=[Largest()]).fit(
+      _ones, steps_per_epoch=1
+    ),
+  )
+
+  def unfreeze():
+    model, optimizer = _counting_model(), asgd(0.1, momentum=0.9)
+    model.layers[1].trainable = False
+    trainer_of(model, optimizer).fit(_ones, steps_per_epoch=3, verbose=0)
+    model.layers[1].trainable = True
+    trainer_of(model, optimizer).fit(_ones, steps_per_epoch=3, verbose=0)
+
+  attempt("unfrozen", unfreeze)
 
   class OwnEntries(keras.Model):
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
