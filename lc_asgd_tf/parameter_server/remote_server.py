@@ -370,7 +370,7 @@ class RemoteServer:
     # But for what validation moves: statistics that are measured for it, and
     # the seeds that it draws from.
     for variable in (*self._trainable, *self.frozen, *self._latest):
-      checksum = zlib.crc32(np.asarray(variable.value).tobytes(), checksum)
+      checksum = zlib.crc32(_bytes(variable), checksum)
     return checksum
 
   def _assign_to_model(self, state):
@@ -434,6 +434,10 @@ def _sparse_tables(model: keras.Model) -> list[keras.Variable]:
       (table,) = layer.trainable_variables
       tables[id(table)] = table
   return list(tables.values())
+
+
+def _bytes(variable: keras.Variable) -> np.ndarray:
+  return np.asarray(variable.value).reshape(-1).view(np.uint8)
 
 
 def _num_bytes(variable: keras.Variable) -> int:

@@ -380,6 +380,30 @@ class UsersClusterTest(parameterized.TestCase):
     self.assertEqual(result["num_workers"], 2)
     self.assertEqual(result["pushes"], 20)
 
+  def assert_continues(self, *arguments):
+    """Starts the coordinator again; what is counted is as if it never ended."""
+    over = len(self.rows("history.csv"))
+    process = self.start(*arguments, f"--epochs={over + 2}", "--resume")
+    stdout, stderr = process.communicate(timeout=120)
+    self.assertEqual(process.returncode, 0, stderr)
+    rows = self.rows("history.csv")
+    self.assertEqual([int(row["epoch"]) for row in rows], list(range(over + 2)))
+    self.assertEqual([float(row["pushes"]) for row in rows[-2:]], [100, 100])
+    model = keras.models.load_model(self.run_path / "model.keras")
+    self.assertEqual(
+      int(model.optimizer.iterations.numpy()),
+      sum(float(row["pushes"]) for row in rows),
+    )
+
+  def test_coordinator_goes_and_comes_back(self):
+    arguments = ("--steps_per_epoch=100",)
+    process = self.start(*arguments, "--epochs=10000")
+    self.wait_for_epochs(3)
+    # In the middle of anything; its tasks serve the next one.
+    process.kill()
+    process.communicate()
+    self.assert_continues(*arguments)
+
   def test_tasks_go_and_come_back(self):
     arguments = ("--optimizer=asgd", "--steps_per_epoch=100", "--record_trace")
     process = self.start(*arguments, "--epochs=10000")
@@ -407,18 +431,7 @@ class UsersClusterTest(parameterized.TestCase):
 
     # With another one, it does, from the last epoch that was over.
     self.serve("ps", 0)
-    over = len(self.rows("history.csv"))
-    process = self.start(*arguments, f"--epochs={over + 2}", "--resume")
-    stdout, stderr = process.communicate(timeout=120)
-    self.assertEqual(process.returncode, 0, stderr)
-    rows = self.rows("history.csv")
-    self.assertEqual([int(row["epoch"]) for row in rows], list(range(over + 2)))
-    self.assertEqual([float(row["pushes"]) for row in rows[-2:]], [100, 100])
-    model = keras.models.load_model(self.run_path / "model.keras")
-    self.assertEqual(
-      int(model.optimizer.iterations.numpy()),
-      sum(float(row["pushes"]) for row in rows),
-    )
+    self.assert_continues(*arguments)
 
 
 class MainJobTest(parameterized.TestCase):
