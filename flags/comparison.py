@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from absl import flags
 
-from flags import finite, folder, momentum
+from flags import folder, momentum, target_error
 
 PRESETS = ("digits", "smoke", "controls")
 DELAYS = ("constant", "homogeneous", "heterogeneous", "heavy_tailed")
@@ -157,15 +157,7 @@ def define() -> None:
     "does only what is missing.",
   )
   folder.check("output_dir")
-  flags.DEFINE_float(
-    "target_error",
-    None,
-    "Test error, as a fraction, whose virtual time the report states; by "
-    "default that of the sequential run and five points more.",
-    lower_bound=0.0,
-    upper_bound=1.0,
-  )
-  finite.check("target_error")
+  target_error.define()
 
 
 def read() -> ComparisonOptions:

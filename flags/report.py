@@ -5,7 +5,7 @@ import os
 
 from absl import flags
 
-from flags import finite, folder
+from flags import folder, target_error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,15 +39,7 @@ def define() -> None:
     "Directory for report.md and its plots; by default that of the results.",
   )
   folder.check("output_dir")
-  flags.DEFINE_float(
-    "target_error",
-    None,
-    "Test error, a fraction, to which virtual time is measured; by default the "
-    "mean of the sequential runs plus 0.05.",
-    lower_bound=0.0,
-    upper_bound=1.0,
-  )
-  finite.check("target_error")
+  target_error.define()
 
 
 def read() -> ReportOptions:
