@@ -133,6 +133,7 @@ def define() -> None:
     None,
     "Directory of prepared TFDS data sets; by default that of TFDS.",
   )
+  folder.check("data_dir")
   flags.DEFINE_bool(
     "judge",
     False,

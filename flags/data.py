@@ -4,6 +4,8 @@ import dataclasses
 
 from absl import flags
 
+from flags import folder
+
 
 @dataclasses.dataclass(frozen=True)
 class DataOptions:
@@ -41,6 +43,7 @@ def define() -> None:
     "Directory of prepared TFDS data sets, readable by every worker; by "
     "default that of TFDS.",
   )
+  folder.check("data_dir")
   flags.DEFINE_integer(
     "batch_size", 32, "Examples per worker and step.", lower_bound=1
   )

@@ -116,7 +116,13 @@ class RunDirectory:
       return
     if not self.settings.exists():
       return
-    began = json.loads(self.settings.read_text(encoding="utf-8"))
+    try:
+      began = json.loads(self.settings.read_text(encoding="utf-8"))
+    except ValueError as error:
+      raise errors.UserError(
+        f"{self.settings} is damaged ({error}): delete it, and continue with "
+        "the flags that the run was begun with."
+      ) from error
     for name, value in settings.items():
       if name in began and began[name] != value:
         raise errors.UserError(

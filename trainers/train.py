@@ -130,7 +130,10 @@ def _blame_ps(external, error, directory) -> None:
   import tensorflow as tf
 
   # The coordinator goes on without a worker.
-  if external is not None and isinstance(error, tf.errors.UnavailableError):
+  gone = isinstance(error, tf.errors.UnavailableError) and "/job:ps" in str(
+    error
+  )
+  if external is not None and gone:
     raise _LostPs(
       "a ps of the cluster is gone: start its lc-asgd-serve again, and go on "
       f"with --resume --output_dir={directory.path}"

@@ -79,7 +79,7 @@ def _listens(address: str, timeout: float) -> bool:
   host, port = address.rsplit(":", maxsplit=1)
   try:
     socket.create_connection((host.strip("[]"), int(port)), timeout).close()
-  except OSError:
+  except (OSError, UnicodeError):  # The latter for names that cannot be.
     return False
   return True
 

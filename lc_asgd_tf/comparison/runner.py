@@ -86,7 +86,7 @@ def _work(run_cells, tasks, results) -> None:
         results.put((cell, result))
   except errors.UserError as error:
     results.put((None, errors.UserError(str(error))))
-  except Exception:
+  except (Exception, SystemExit):  # A module of the user's may exit.
     results.put((None, RuntimeError(traceback.format_exc())))
 
 

@@ -274,6 +274,11 @@ class AsyncTrainer:
         "of workers and ps tasks, or another version of lc_asgd_tf wrote it; "
         "start without it, or with the same ones."
       ) from error
+    except (IndexError, tf.errors.DataLossError) as error:
+      raise errors.UserError(
+        f"The checkpoint {path} is damaged ({error}): put it back as it was, "
+        "or begin anew without it."
+      ) from error
 
   def save(self, prefix: str) -> str:
     """Writes a checkpoint of the server; returns its path, for `restore`."""
@@ -578,7 +583,14 @@ def _inspect_data(dataset_fn, num_workers, class_weight=None):
     if tf.compat.v1.get_default_graph().seed == 0:
       tf.random.set_seed(1)
     index = tf.distribute.coordinator.experimental_get_current_worker_index()
-    return make(tf.cast(index, tf.int64)).repeat()
+    dataset = make(tf.cast(index, tf.int64)).repeat()
+    if dataset.options().autotune.enabled is None:
+      # An iterator's end waits for its tuner's, which sleeps longer and longer,
+      # up to a minute; meanwhile the worker would not begin the next `fit`.
+      options = tf.data.Options()
+      options.autotune.enabled = False
+      dataset = dataset.with_options(options)
+    return dataset
 
   with tf.device("/CPU:0"):
     example = make(tf.constant(0, tf.int64))

@@ -37,6 +37,13 @@ class WaitForTasksTest(absltest.TestCase):
     self.assertIn(f"127.0.0.1:{ps}:", str(caught.exception))
     self.assertNotIn("worker 0", str(caught.exception))
 
+  def test_a_name_that_cannot_be_does_not_answer(self):
+    cluster = specification.ClusterSpecification(
+      chief="127.0.0.1:1", workers=("a..b:1",), ps=("127.0.0.1:2",)
+    )
+    with self.assertRaisesRegex(UserError, "worker 0 at a..b:1"):
+      connection.wait_for_tasks(cluster, timeout=0.0)
+
   def test_says_once_what_it_waits_for(self):
     lines = []
     with self.assertRaises(UserError):

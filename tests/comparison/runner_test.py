@@ -36,6 +36,11 @@ def _defect(cells):
   yield cells
 
 
+def _exits(cells):
+  yield cells[0], {}
+  sys.exit(0)
+
+
 def _killed(cells):
   yield cells[0], {}
   # Its result gets away first.
@@ -89,6 +94,12 @@ class RunnerTest(absltest.TestCase):
   def test_a_defect_shows_its_traceback(self):
     with self.assertRaisesRegex(RuntimeError, "(?s)Traceback.*a defect"):
       list(runner.run(_CELLS[:3], _defect, 1))
+
+  def test_a_rule_that_exits(self):
+    results = runner.run(_CELLS[:3], _exits, 1)
+    next(results)
+    with self.assertRaisesRegex(RuntimeError, "(?s)Traceback.*SystemExit"):
+      next(results)
 
   def test_a_process_that_dies(self):
     results = runner.run(_CELLS[:3], _killed, 1)

@@ -207,6 +207,7 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     self.assertTrue(result["restored_slots"])
     self.assertEqual(result["version"], 30)
     self.assertIn("does not fit", result["error"])
+    self.assertIn("is damaged", result["damaged"])
 
   def test_a_checkpoint_is_of_the_server_there_is(self):
     result = self.results["checkpoints"]
@@ -325,6 +326,22 @@ class WithoutClusterTest(parameterized.TestCase):
     _, spec, cardinality = async_trainer._inspect_data(x, num_workers=3)
     self.assertEqual(spec.shape, [size])
     self.assertEqual(cardinality, 1)
+
+  @parameterized.parameters((None, False), (True, True), (False, False))
+  def test_data_is_tuned_only_if_the_user_says_so(self, users, tuned):
+    """The end of a tuner would keep a worker from its next `fit`."""
+    options = tf.data.Options()
+    if users is not None:
+      options.autotune.enabled = users
+    on_worker, _, _ = async_trainer._inspect_data(
+      lambda: _batches(2).with_options(options), num_workers=1
+    )
+    with mock.patch.object(
+      tf.distribute.coordinator,
+      "experimental_get_current_worker_index",
+      return_value=0,
+    ):
+      self.assertEqual(on_worker().options().autotune.enabled, tuned)
 
 
 def _batches(size):

@@ -428,7 +428,15 @@ def checkpoints(strategy):
       error = ""
     except ValueError as raised:
       error = str(raised)
+    data = f"{path}.data-00000-of-00001"
+    os.truncate(data, os.path.getsize(data) // 2)
+    try:
+      trainer.restore(path)
+      damaged = ""
+    except ValueError as raised:
+      damaged = str(raised)
   return {
+    "damaged": damaged,
     "restored_latest": restored_latest,
     "learned": learned,
     "learning_rate": rate,

@@ -165,6 +165,7 @@ class CompareTest(parameterized.TestCase):
     ("--delays=none", "--delays=none is what one worker has"),
     ("--target_error=nan", "finite"),
     ("--output_dir=", "must not be empty"),
+    ("--data_dir=", "must not be empty"),
   )
   def test_bad_input_is_one_line(self, flag, message):
     ended = preloaded.run(

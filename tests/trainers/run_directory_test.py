@@ -62,6 +62,16 @@ class NewTest(parameterized.TestCase):
     run_directory.RunDirectory(str(path), name="run", resume=False)
 
 
+class SettingsTest(absltest.TestCase):
+  def test_damaged_settings_are_named(self):
+    path = pathlib.Path(self.create_tempdir().full_path)
+    (path / "checkpoints").mkdir()
+    (path / "settings.json").write_text("")
+    directory = run_directory.RunDirectory(str(path), resume=True)
+    with self.assertRaisesRegex(UserError, "settings.json is damaged"):
+      directory.keep_settings({"model": "mlp"})
+
+
 class InUseTest(absltest.TestCase):
   def test_belongs_to_one_process_until_that_ends(self):
     path = self.create_tempdir().full_path

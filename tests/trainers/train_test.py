@@ -216,6 +216,7 @@ class TrainTest(parameterized.TestCase):
     ("nothing_to_resume", ["--resume", "--output_dir=none"], "none"),
     ("output", ["--output_dir=/proc/none"], "/proc/none"),
     ("no_output", ["--output_dir="], "must not be empty"),
+    ("no_data_dir", ["--data_dir="], "must not be empty"),
     ("home", ["--output_dir=~nobody-of-this-name/x"], "home"),
     (
       "augment",
