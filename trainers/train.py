@@ -107,12 +107,12 @@ def main(argv: list[str]) -> int:
         result = _train(stack, external, local, directory)
       except (KeyboardInterrupt, tf.errors.OpError, RuntimeError) as error:
         _blame_task(local)
-        _blame_ps(external, error, directory)
+        _blame_lost(external, error, directory)
         # What TensorFlow makes of an interrupt that comes while it raises.
         if "REPLACED BY KeyboardInterrupt" in str(error):
           raise KeyboardInterrupt from error
         raise
-  except (cluster_lib.TaskFailure, _LostPs) as failure:
+  except (cluster_lib.TaskFailure, _LostTask) as failure:
     print(f"lc-asgd-train: {failure}", file=sys.stderr)
     return 1
   result["seconds"] = round(time.monotonic() - began, 3)
@@ -121,22 +121,21 @@ def main(argv: list[str]) -> int:
   return 0
 
 
-class _LostPs(RuntimeError):
-  """A ps of the user's own cluster is gone."""
+class _LostTask(RuntimeError):
+  """A ps of the user's own cluster is gone, or a worker whose result is due."""
 
 
-def _blame_ps(external, error, directory) -> None:
-  """Raises `_LostPs`, if that is what an error came from."""
+def _blame_lost(external, error, directory) -> None:
+  """Raises `_LostTask`, if that is what an error came from."""
   import tensorflow as tf
 
-  # The coordinator goes on without a worker.
-  gone = isinstance(error, tf.errors.UnavailableError) and "/job:ps" in str(
-    error
-  )
-  if external is not None and gone:
-    raise _LostPs(
-      "a ps of the cluster is gone: start its lc-asgd-serve again, and go on "
-      f"with --resume --output_dir={directory.path}"
+  # The coordinator goes on without a worker, unless it has just been told that
+  # the worker's result is there.
+  if external is not None and isinstance(error, tf.errors.UnavailableError):
+    task = "ps" if "/job:ps" in str(error) else "worker"
+    raise _LostTask(
+      f"a {task} of the cluster is gone: start its lc-asgd-serve again, and go "
+      f"on with --resume --output_dir={directory.path}"
     ) from error
 
 
