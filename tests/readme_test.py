@@ -9,6 +9,8 @@ import sys
 import keras
 from absl.testing import absltest
 
+import lc_asgd_tf
+
 _ROOT = pathlib.Path(__file__).parents[1]
 _PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -30,7 +32,8 @@ class ReadmeTest(absltest.TestCase):
     self.assertEqual(ended.returncode, 0, ended.stderr)
     self.assertIn("Epoch 5/5", ended.stdout)
     saved = os.path.join(directory, "model.keras")
-    self.assertIsInstance(keras.models.load_model(saved), keras.Sequential)
+    model = keras.models.load_model(saved)
+    self.assertIsInstance(model.optimizer, lc_asgd_tf.LCASGD)
 
 
 if __name__ == "__main__":
