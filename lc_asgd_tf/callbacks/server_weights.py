@@ -128,16 +128,8 @@ class ServerWeights(keras.callbacks.Callback):
 
   def on_test_begin(self, logs=None) -> None:
     """Loads the server's weights."""
-    self._show_for_reading()
+    self._show_server_weights()
 
   def on_predict_begin(self, logs=None) -> None:
     """Loads the server's weights."""
-    self._show_for_reading()
-
-  def _show_for_reading(self):
-    simulation = self._simulation()
-    if simulation and not self._optimizer().shows_server_weights:
-      # Nobody trains: weights that were set since, such as those that
-      # `keras.callbacks.EarlyStopping` restores, are the server's from now on.
-      simulation.adopt_changes()
     self._show_server_weights()

@@ -870,13 +870,13 @@ class ServerWeightsTest(_SimulationTestCase):
 
 
 class KerasTest(_SimulationTestCase):
+  """What scripts do around the optimizer."""
+
   def test_refuses_an_inner_optimizer_of_another_model(self):
     sgd = keras.optimizers.SGD(0.1)
     sgd.build(_model().trainable_variables)
     with self.assertRaisesRegex(ValueError, "SGD, is built for variables of"):
       _fit(lc_asgd_tf.AsyncOptimizer(sgd, num_workers=2))
-
-  """What scripts do around the optimizer."""
 
   def test_frozen_layer(self):
     model = _model()
