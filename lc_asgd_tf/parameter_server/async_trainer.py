@@ -33,6 +33,8 @@ _MAX_STEPS_PER_DISPATCH = 64
 _SECONDS_PER_DISPATCH = 0.5
 # The coordinator works out the logs of the progress bar no more often.
 _SECONDS_BETWEEN_LOGS = 0.2
+# The result of a worker that died is asked for again so often.
+_SECONDS_BETWEEN_FETCHES = 0.1
 
 
 class AsyncTrainer:
@@ -100,6 +102,8 @@ class AsyncTrainer:
     self.num_workers = _count_tasks("worker")
     self.num_ps = _count_tasks("ps")
     self._remote = None
+    # Whether dispatches of a `fit` that raised may still be on their way.
+    self._interrupted = False
     # Steps that one worker does in a second; None before the first epoch.
     self._speed = None
     # How many dispatches there have been.
@@ -216,6 +220,12 @@ class AsyncTrainer:
             "The data set of a worker has no batch: return one with at least "
             "one for each of them."
           ) from error
+        except BaseException:
+          self._interrupted = True
+          # What it raised matters more than a ps that is gone.
+          with contextlib.suppress(tf.errors.OpError):
+            self._remote.cancel(self._dispatched)
+          raise
         logs = self._metrics.logs() | self._remote.statistics().logs()
         model.optimizer.check_loss(logs.get("loss", 0.0))
         self._remote.copy_to_model()
@@ -241,6 +251,8 @@ class AsyncTrainer:
       RuntimeError: before `build` or the first `fit`.
     """
     remote = self._built_remote()
+    if self._interrupted:
+      self._end_interrupted()
     # Callbacks may have set it at the end of an epoch.
     self._update_learning_rate()
     return remote.checkpoint()
@@ -343,6 +355,7 @@ class AsyncTrainer:
     # since coordinators are one per strategy.
     with contextlib.suppress(Exception):
       self._coordinator.join()
+    self._interrupted = False
 
   def _train_epoch(self, iterator, steps, callbacks) -> None:
     """Schedules the steps of one epoch and waits for all of them."""
@@ -361,7 +374,7 @@ class AsyncTrainer:
       if self.model.stop_training:
         self._remote.cancel(self._dispatched)
         for result in waiting:
-          self._metrics.add(result.fetch())
+          self._metrics.add(self._fetch(result))
         break
       self._update_learning_rate()
       while remaining and len(waiting) < limit:
@@ -377,9 +390,12 @@ class AsyncTrainer:
       callbacks.on_train_batch_begin(self._metrics.steps)
       # Of a round all at once; otherwise each as it comes.
       for _ in range(len(waiting) if synchronous else 1):
-        self._metrics.add(waiting.popleft().fetch())
+        self._metrics.add(self._fetch(waiting.popleft()))
       # What came before it includes compilation.
       first_result = first_result or (self._metrics.steps, time.monotonic())
+      if synchronous:
+        # A worker that died may have pushed before another did its step anew.
+        self._remote.forget_partial_round()
       is_last = not remaining and not waiting
       if is_last or time.monotonic() - logs_at > _SECONDS_BETWEEN_LOGS:
         logs, logs_at = self._metrics.logs(), time.monotonic()
@@ -391,6 +407,19 @@ class AsyncTrainer:
       steps = self._metrics.steps - first_result[0]
       seconds = time.monotonic() - first_result[1]
       self._speed = steps / seconds / self.num_workers
+
+  def _fetch(self, result: tf.distribute.coordinator.RemoteValue):
+    """Waits for the result of a dispatch, whoever does it in the end."""
+    while True:
+      try:
+        return result.fetch()
+      # TensorFlow calls a result ready before it is home: when its worker dies
+      # in between, another one does the dispatch anew.
+      except tf.errors.UnavailableError:
+        # Raises what the coordinator does not recover from.
+        if self._coordinator.done():
+          return result.fetch()
+        time.sleep(_SECONDS_BETWEEN_FETCHES)
 
   def _dispatch_size(self, remaining: int) -> int:
     """Returns how many of the remaining steps the next dispatch has."""

@@ -327,13 +327,17 @@ class RemoteServer:
     """Has all dispatches below this number do nothing, if not begun yet."""
     self._first_valid.assign(dispatch)
 
+  def forget_partial_round(self) -> None:
+    """Forgets the pushes of a round that has not ended; nobody must push."""
+    self._server.forget_partial_round()
+
   def load_from_model(self) -> None:
     """Makes the model's weights, buffers and slots the server's.
 
     An optimizer that is not built has no slots, and leaves the server's alone.
     """
     self._shown = self._checksum()
-    self._server.forget_partial_round()
+    self.forget_partial_round()
     for part, indices in zip(self._server.shards, self.placement, strict=True):
       part.assign([self.variables[i].value for i in indices])
     for table, variable in zip(self._server.tables, self.tables, strict=True):

@@ -191,6 +191,7 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
   def test_what_was_interrupted_pushes_no_more(self):
     result = self.results["interruptions"]
     self.assertTrue(result["interrupted"])
+    self.assertEqual(result["after_save"], 0)
     self.assertEqual(result["pushes"], 20)
     self.assertEqual(result["worker_steps"], 20)
     self.assertEqual(result["moved"], -20.0)

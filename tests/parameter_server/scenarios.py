@@ -3,6 +3,7 @@
 import math
 import os
 import tempfile
+import time
 
 import keras
 import numpy as np
@@ -372,6 +373,11 @@ def interruptions(strategy):
     interrupted = False
   except KeyboardInterrupt:
     interrupted = True
+  with tempfile.TemporaryDirectory() as directory:
+    trainer.save(os.path.join(directory, "server"))
+  saved = trainer.reports()[1]
+  time.sleep(0.5)
+  after_save = trainer.reports()[1] - saved
   before = float(model.get_weights()[1][0])
   counts = _counts(
     trainer, trainer.fit(_ones, steps_per_epoch=20, verbose=0).history
@@ -380,6 +386,7 @@ def interruptions(strategy):
     "stopped_pushes": stopped.history["pushes"],
     "after_stop": after_stop,
     "interrupted": interrupted,
+    "after_save": after_save,
     "pushes": counts["pushes"],
     "worker_steps": counts["worker_steps"],
     "moved": float(model.get_weights()[1][0]) - before,

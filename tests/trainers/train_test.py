@@ -381,7 +381,7 @@ class UsersClusterTest(parameterized.TestCase):
     self.assertEqual(result["num_workers"], 2)
     self.assertEqual(result["pushes"], 20)
 
-  def assert_continues(self, *arguments):
+  def assert_continues(self, *arguments, pushes_per_update=1):
     """Starts the coordinator again; what is counted is as if it never ended."""
     over = len(self.rows("history.csv"))
     process = self.start(*arguments, f"--epochs={over + 2}", "--resume")
@@ -393,7 +393,8 @@ class UsersClusterTest(parameterized.TestCase):
     model = keras.models.load_model(self.run_path / "model.keras")
     self.assertEqual(
       int(model.optimizer.iterations.numpy()),
-      sum(float(row["pushes"]) for row in rows),
+      # Of a round that is begun and forgotten, none.
+      sum(float(row["pushes"]) // pushes_per_update for row in rows),
     )
 
   def test_coordinator_goes_and_comes_back(self):
@@ -405,8 +406,13 @@ class UsersClusterTest(parameterized.TestCase):
     process.communicate()
     self.assert_continues(*arguments)
 
-  def test_tasks_go_and_come_back(self):
-    arguments = ("--optimizer=asgd", "--steps_per_epoch=100", "--record_trace")
+  @parameterized.parameters(("asgd", 1), ("ssgd", 2))
+  def test_tasks_go_and_come_back(self, optimizer, pushes_per_update):
+    arguments = (
+      f"--optimizer={optimizer}",
+      "--steps_per_epoch=100",
+      "--record_trace",
+    )
     process = self.start(*arguments, "--epochs=10000")
     self.wait_until(lambda: self.pushes(1) > 0)
 
@@ -432,7 +438,7 @@ class UsersClusterTest(parameterized.TestCase):
 
     # With another one, it does, from the last epoch that was over.
     self.serve("ps", 0)
-    self.assert_continues(*arguments)
+    self.assert_continues(*arguments, pushes_per_update=pushes_per_update)
 
 
 class MainJobTest(parameterized.TestCase):
