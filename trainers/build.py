@@ -1,7 +1,7 @@
 """From flags to objects, and from a run to its result."""
 
 import keras
-import numpy as np
+import tensorflow as tf
 
 import lc_asgd_tf
 from flags.data import DataOptions
@@ -80,20 +80,18 @@ def check_augmentation(
     )
 
 
-def order_seed(seed: int, epoch: int) -> int:
-  """Returns the seed of the orders of the data from an epoch on.
+def order_seed(seed: int, pushes: int | tf.Tensor) -> int | tf.Tensor:
+  """Returns the seed of the orders in which workers read from here on.
 
-  A run that is continued reads the data in another order: it would see the
-  beginning of the same one again, and never some of the rest.
+  A worker that comes back, and a run that is continued, read in another order:
+  they would see the beginning of the same one again, and never some of the
+  rest.
 
   Args:
-    seed: the run's.
-    epoch: at which training begins or goes on.
+    seed: the run's, in [0, 2^31).
+    pushes: how many there have been, less than 2^32.
   """
-  if not epoch:
-    return seed
-  state = np.random.SeedSequence([seed, epoch]).generate_state(1)
-  return int(state[0]) % 2**31
+  return seed + pushes * 2**31
 
 
 def result(

@@ -223,12 +223,10 @@ def _train(stack, external, local, directory) -> dict[str, object]:
   )
   test = dataset.test(data.batch_size)
 
-  def dataset_fn(epoch):
-    """Returns the function for the workers' data from an epoch on."""
-    seed = build.order_seed(training.seed, epoch)
-    return lambda context: dataset.train(
+  def dataset_fn(context):
+    return dataset.train(
       data.batch_size,
-      seed=seed,
+      seed=build.order_seed(training.seed, context.pushes),
       worker=context.input_pipeline_id,
       augment=data.augment,
     )
@@ -244,7 +242,7 @@ def _train(stack, external, local, directory) -> dict[str, object]:
   )
   initial_epoch = 0
   if output.resume:
-    trainer.build(dataset_fn(0))
+    trainer.build(dataset_fn)
     initial_epoch = checkpoint.restore_latest()
     directory.keep_epochs(initial_epoch)
   callbacks = [
@@ -274,7 +272,7 @@ def _train(stack, external, local, directory) -> dict[str, object]:
     )
     callbacks.insert(0, precise)
   trainer.fit(
-    dataset_fn(initial_epoch),
+    dataset_fn,
     epochs=training.epochs,
     initial_epoch=initial_epoch,
     steps_per_epoch=steps_per_epoch,

@@ -74,7 +74,8 @@ class TraceRecorder(keras.callbacks.Callback):
     self._half = len(rows) // 2
     self._pause = _PAUSE_SECONDS
     self._computed_at = {}
-    if self._goes_on and os.path.exists(self._path):
+    is_begun = os.path.exists(self._path) and os.path.getsize(self._path) > 0
+    if self._goes_on and is_begun:
       return
     with open(self._path, "wb") as file:
       file.write(b"worker,seconds,rest_seconds\n")
@@ -121,7 +122,9 @@ class TraceRecorder(keras.callbacks.Callback):
       # How long the rests were is not known either.
       self._computed_at = {}
     numbers = np.arange(self._recorded + lost, version)
-    self._append(journal.Report(*rows[numbers % len(rows)].T))
+    reports = rows[numbers % len(rows)]
+    # Without those that never came (see `Ledger.skip_partial_round`).
+    self._append(journal.Report(*reports[reports.any(axis=1)].T))
     self._recorded = version
     now = time.monotonic()
     if new:

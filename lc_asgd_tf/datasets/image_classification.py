@@ -67,7 +67,7 @@ class ImageClassification:
     self,
     batch_size: int,
     *,
-    seed: int,
+    seed: int | tf.Tensor,
     worker: int | tf.Tensor = 0,
     augment: bool = False,
   ) -> tf.data.Dataset:
@@ -85,7 +85,7 @@ class ImageClassification:
 
     Args:
       batch_size: number of examples in a batch, at least 1.
-      seed: any integer.
+      seed: any integer, or a scalar tensor of one.
       worker: index of the worker that reads, a Python integer or a scalar
         integer tensor. Workers read the whole split, each in its own order.
       augment: whether to shift and flip the images at random, with

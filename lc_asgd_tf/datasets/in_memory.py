@@ -51,7 +51,7 @@ class InMemoryClassification:
     self,
     batch_size: int,
     *,
-    seed: int,
+    seed: int | tf.Tensor,
     worker: int | tf.Tensor = 0,
     augment: bool = False,
   ) -> tf.data.Dataset:
@@ -63,7 +63,7 @@ class InMemoryClassification:
 
     Args:
       batch_size: number of examples in a batch, at least 1.
-      seed: any integer.
+      seed: any integer, or a scalar tensor of one.
       worker: index of the worker that reads, an integer or a scalar tensor.
       augment: must be False; there is nothing to shift and flip.
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 from lc_asgd_tf import errors, optimizers, server
 from lc_asgd_tf.parameter_server import (
   class_weights,
+  input_context,
   learning,
   remote_server,
   worker_metrics,
@@ -141,11 +142,13 @@ class AsyncTrainer:
 
     Args:
       x: a function that returns a batched `tf.data.Dataset` of (x, y) or (x,
-        y, sample_weight). It runs on every worker. It may require an argument,
-        a `tf.distribute.InputContext`, whose `input_pipeline_id` is the
-        worker's index, an int64 tensor: shuffle by it, so that every worker
-        sees its own order. The data set is repeated; every worker's needs at
-        least one batch.
+        y, sample_weight). It runs on every worker, and again where one comes
+        back that has been away. It may require an argument, a
+        `tf.distribute.InputContext`, whose `input_pipeline_id` is the worker's
+        index, an int64 tensor, and which has the number of `pushes` so far,
+        another one: shuffle by them, so that every worker sees its own order,
+        and not the beginning of the same one again. The data set is repeated;
+        every worker's needs at least one batch.
       epochs: the epoch to stop before, counted from 0.
       steps_per_epoch: pushes of all workers together per epoch; None for the
         number of batches in one data set.
@@ -173,7 +176,7 @@ class AsyncTrainer:
     """
     _check_model(self.model)
     dataset_fn, element_spec, cardinality = _inspect_data(
-      x, self.num_workers, class_weight
+      x, self.num_workers, lambda: self._remote.pushes(), class_weight
     )
     if steps_per_epoch is None:
       if cardinality < 0:
@@ -263,7 +266,9 @@ class AsyncTrainer:
     Args:
       x: as in `fit`.
     """
-    _, element_spec, _ = _inspect_data(x, self.num_workers)
+    _, element_spec, _ = _inspect_data(
+      x, self.num_workers, lambda: self._remote.pushes()
+    )
     self._build(element_spec)
 
   def restore(self, path: str) -> None:
@@ -577,7 +582,7 @@ def _check_devices(model: keras.Model) -> None:
       )
 
 
-def _inspect_data(dataset_fn, num_workers, class_weight=None):
+def _inspect_data(dataset_fn, num_workers, pushes, class_weight=None):
   """Returns the function for the workers, element_spec and cardinality."""
   if not callable(dataset_fn):
     raise TypeError(
@@ -591,10 +596,8 @@ def _inspect_data(dataset_fn, num_workers, class_weight=None):
     for parameter in inspect.signature(dataset_fn).parameters.values()
   )
 
-  def make(worker):
-    context = tf.distribute.InputContext(
-      num_input_pipelines=num_workers, input_pipeline_id=worker
-    )
+  def make(worker, pushes):
+    context = input_context.InputContext(num_workers, worker, pushes)
     dataset = dataset_fn(context) if takes_context else dataset_fn()
     if not isinstance(dataset, tf.data.Dataset):
       raise TypeError(
@@ -612,7 +615,7 @@ def _inspect_data(dataset_fn, num_workers, class_weight=None):
     if tf.compat.v1.get_default_graph().seed == 0:
       tf.random.set_seed(1)
     index = tf.distribute.coordinator.experimental_get_current_worker_index()
-    dataset = make(tf.cast(index, tf.int64)).repeat()
+    dataset = make(tf.cast(index, tf.int64), pushes()).repeat()
     if dataset.options().autotune.enabled is None:
       # An iterator's end waits for its tuner's, which sleeps longer and longer,
       # up to a minute; meanwhile the worker would not begin the next `fit`.
@@ -622,5 +625,6 @@ def _inspect_data(dataset_fn, num_workers, class_weight=None):
     return dataset
 
   with tf.device("/CPU:0"):
-    example = make(tf.constant(0, tf.int64))
+    none = tf.constant(0, tf.int64)
+    example = make(worker=none, pushes=none)
   return on_worker, example.element_spec, int(example.cardinality())

@@ -299,6 +299,11 @@ class RemoteServer:
     with tf.device(self._server.devices[0]):
       return tf.function(read, jit_compile=True, autograph=False)()
 
+  def pushes(self) -> tf.Tensor:
+    """Returns the number of pushes so far, shape=(), int64."""
+    with tf.device(self._server.devices[0]):
+      return tf.convert_to_tensor(self._server.ledger.version.value)
+
   def statistics(self) -> server.Statistics:
     """Returns the statistics since the last reset, as Python floats."""
     values = self._server.ledger.statistics.numpy()

@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from lc_asgd_tf.compensation import compensation as compensation_lib
@@ -132,9 +133,18 @@ class Ledger:
       )
 
   def skip_partial_round(self) -> bool:
-    """Counts on to the end of a round; returns whether one had begun."""
-    rest = -int(self.version.numpy()) % self._round
-    self.version.assign_add(rest)
+    """Counts on to the end of a round; returns whether one had begun.
+
+    The rows of the pushes that never came are zero.
+    """
+    version = int(self.version.numpy())
+    rest = -version % self._round
+    if rest:
+      numbers = np.arange(version, version + rest) % self.rows.shape[0]
+      self.rows.value.scatter_nd_update(
+        numbers[:, np.newaxis], np.zeros([rest, journal.FIELDS])
+      )
+      self.version.assign_add(rest)
     return rest > 0
 
   @property

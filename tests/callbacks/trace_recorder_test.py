@@ -79,6 +79,24 @@ class TraceRecorderTest(absltest.TestCase):
       "worker,seconds,rest_seconds\n1,0.625,0\n0,0.0001,0\n",
     )
 
+  def test_leaves_out_reports_that_never_came(self):
+    self._begin()
+    self.trainer.push(1, 0.5)
+    self.trainer.version += 1
+    self.trainer.push(2, 0.25)
+    self.recorder.on_epoch_end(0)
+    self.assertEqual(
+      self.path.read_text().splitlines()[1:], ["1,0.5,0", "2,0.25,0"]
+    )
+
+  def test_begins_a_file_that_is_empty(self):
+    self.path.touch()
+    self.recorder = callbacks.TraceRecorder(self.trainer, self.path, True)
+    self._begin()
+    self._push(0)
+    self.recorder.on_epoch_end(0)
+    self._assert_recorded(0)
+
   def test_records_rests(self):
     self._begin()
     # Worker 0 computes from 10 to 12, and from 12.5, after its push, to 13.5.

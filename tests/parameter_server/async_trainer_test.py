@@ -277,7 +277,12 @@ class OneWorkerTest(cluster_case.ClusterTestCase):
   MODULE = scenarios.__name__
   NUM_WORKERS = 1
   NUM_PS = 2
-  SCENARIOS = ("sequential", "class_weights")
+  SCENARIOS = ("sequential", "class_weights", "preempted")
+
+  def test_a_worker_that_comes_back_knows_how_far_training_has_come(self):
+    result = self.results["preempted"]
+    self.assertEqual(result["loss"], [0.0, 0.0, 40.0])
+    self.assertEqual(result["pushes"], 60)
 
   def test_equals_sequential_training(self):
     results = self.results["sequential"]

@@ -22,7 +22,8 @@ class ClusterTestCase(parameterized.TestCase):
 
   Class attributes:
     MODULE: the module that defines the scenarios.
-    SCENARIOS: names of functions of a `ParameterServerStrategy`.
+    SCENARIOS: names of functions of a `ParameterServerStrategy`, and of the
+      `LocalCluster` if they want to do something to its tasks.
     NUM_WORKERS: worker processes.
     NUM_PS: ps processes.
   """
@@ -66,6 +67,7 @@ class ClusterTestCase(parameterized.TestCase):
 def _main(module, num_workers, num_ps, directory, *scenarios):
   # A coordinator needs the cluster's environment before TensorFlow starts.
   import importlib
+  import inspect
 
   from lc_asgd_tf import cluster
 
@@ -77,7 +79,9 @@ def _main(module, num_workers, num_ps, directory, *scenarios):
     results = {}
     for name in scenarios:
       scenario = getattr(importlib.import_module(module), name)
-      results[name] = scenario(strategy)
+      wants_cluster = len(inspect.signature(scenario).parameters) > 1
+      cluster_too = [local] if wants_cluster else []
+      results[name] = scenario(strategy, *cluster_too)
     del strategy, scenario
   print("\n" + json.dumps(results), flush=True)
   os._exit(0)

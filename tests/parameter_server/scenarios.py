@@ -2,6 +2,7 @@
 
 import math
 import os
+import signal
 import tempfile
 import time
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 import lc_asgd_tf
 from benchmarks import slow_data
 from lc_asgd_tf import compensation
+from lc_asgd_tf.cluster import resources
 
 BATCH = 4
 STEPS = 200
@@ -646,6 +648,32 @@ def seeds(strategy):
   trainer = new_trainer(model, strategy, lc_asgd_tf.ASGD(1.0))
   trainer.fit(dataset_fn, steps_per_epoch=10, verbose=0)
   return {"iterations": int(model.optimizer.iterations)}
+
+
+def preempted(strategy, cluster):
+  """A worker is gone after an epoch, and comes back with other data."""
+
+  def dataset_fn(context):
+    data = tf.data.Dataset.from_tensors(tf.cast(context.pushes, tf.float32))
+    return data.map(lambda pushes: (tf.ones([3]), pushes[None])).batch(1)
+
+  class Preempt(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+      if epoch == 1:
+        os.kill(cluster.pids["worker 0"], signal.SIGKILL)
+        # It ends with this process, too.
+        machine = resources.Machine.detect(os.environ)
+        self.task = cluster._spawn(machine, "worker", 0)
+
+  def loss(y_true, y_pred):
+    return tf.reduce_mean(y_true + 0.0 * y_pred, axis=-1)
+
+  model = _counting_model()
+  trainer = new_trainer(model, strategy, lc_asgd_tf.ASGD(1.0), loss=loss)
+  history = trainer.fit(
+    dataset_fn, epochs=3, steps_per_epoch=20, callbacks=[Preempt()], verbose=0
+  )
+  return {"loss": history.history["loss"], "pushes": trainer.reports()[1]}
 
 
 def _traveled(trainer):

@@ -469,6 +469,9 @@ class CountingTest(parameterized.TestCase):
       num_shards=num_shards,
       num_workers=3,
     )
+    # As if the journal had gone round.
+    rows = driver.server.ledger.rows
+    rows.assign(np.ones(rows.shape))
     for round_ends in (True, False):
       for worker in range(3):
         driver.pull(worker)
@@ -484,6 +487,9 @@ class CountingTest(parameterized.TestCase):
     np.testing.assert_allclose(np.ravel(weights) - before, [-1.0, -3.0])
     self.assertEqual(version, 9)
     self.assertEqual(driver.statistics().staleness_max, 0)
+    # The report of the push that never came.
+    empty = np.flatnonzero(~rows.numpy().any(axis=1))
+    np.testing.assert_array_equal(empty, [5])
 
   def test_measures_forecasts_made_before_the_report(self):
     driver = _Driver([[1.0]], _LOSS())

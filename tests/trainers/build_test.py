@@ -2,6 +2,7 @@
 
 import types
 
+import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from flags import optimizer as optimizer_flags
@@ -82,13 +83,14 @@ class BuildTest(parameterized.TestCase):
 
   def test_a_continued_run_reads_in_another_order(self):
     self.assertEqual(build.order_seed(5, 0), 5)
+    largest = 2**31 - 1, 2**32 - 1
     seeds = [
-      build.order_seed(seed, epoch) for seed in (0, 1) for epoch in (1, 2)
+      int(build.order_seed(seed, tf.constant(pushes, tf.int64)))
+      for seed in (0, 1, largest[0])
+      for pushes in (0, 1, largest[1])
     ]
-    self.assertLen(set(seeds), 4)
-    self.assertEqual(seeds[0], build.order_seed(0, 1))
-    for seed in seeds:
-      self.assertBetween(seed, 0, 2**31 - 1)
+    self.assertLen(set(seeds), 9)
+    self.assertBetween(max(seeds), 0, 2**63 - 1)
 
 
 if __name__ == "__main__":
