@@ -106,7 +106,8 @@ class LocalCluster:
     Args:
       num_workers: Worker processes, at least 1.
       num_ps: Parameter-server processes, at least 1.
-      log_dir: Directory, made if needed, for one log per task: `worker_0.log`.
+      log_dir: Directory, made if needed, for one log per task: `worker_0.log`;
+        one that is there is added to.
       base_port: First of the consecutive ports of the chief, the ps and the
         workers, in this order; any free ports if None.
       on_failure: Called once, in a thread of the cluster's, as soon as a
@@ -257,7 +258,9 @@ class LocalCluster:
     lifeline, end_of_task = socket.socketpair()
     # Python's sockets and files are not inheritable, so that no task holds
     # another's lifeline open.
-    with end_of_task, open(log_path, "wb") as log:
+    # What an earlier cluster wrote there stays: the run may be continued.
+    with end_of_task, open(log_path, "ab") as log:
+      log_start = log.tell()
       process = subprocess.Popen(
         [sys.executable, "-c", _RUN, _TASK],
         stdin=end_of_task,
@@ -268,7 +271,7 @@ class LocalCluster:
         # servers under a coordinator that still uses them.
         start_new_session=True,
       )
-    return _Task(f"{task_type} {index}", process, lifeline, log_path)
+    return _Task(f"{task_type} {index}", process, lifeline, log_path, log_start)
 
   def _wait_until_serving(self) -> None:
     with self._changed:
@@ -326,6 +329,7 @@ class _Task:
     process: Leads its own session.
     lifeline: The coordinator's end.
     log_path: Where its output goes.
+    log_start: The size of that file before the task began.
     serving: Whether it has said so.
   """
 
@@ -335,11 +339,13 @@ class _Task:
     process: subprocess.Popen[bytes],
     lifeline: socket.socket,
     log_path: pathlib.Path,
+    log_start: int,
   ):
     self.name = name
     self.process = process
     self.lifeline = lifeline
     self.log_path = log_path
+    self.log_start = log_start
     self.serving = False
 
   def hears(self) -> bool:
@@ -352,7 +358,7 @@ class _Task:
   def failure(
     self, status: int | None, message: str, quote: bool
   ) -> TaskFailure:
-    last_line = _last_line(self.log_path) if quote else ""
+    last_line = _last_line(self.log_path, self.log_start) if quote else ""
     message = f"{message}: {last_line}" if last_line else message
     return TaskFailure(self.name, status, self.log_path, message)
 
@@ -391,8 +397,13 @@ def _describe(status: int) -> str:
     return str(status)
 
 
-def _last_line(path: pathlib.Path) -> str:
-  """Returns the last line of a log that says something, cut if it is long."""
-  lines = path.read_text(errors="replace").split("\n")
+def _last_line(path: pathlib.Path, start: int) -> str:
+  """Returns the last line of a log that says something, cut if it is long.
+
+  Args:
+    path: Of the log.
+    start: How many bytes at its beginning are somebody else's.
+  """
+  lines = path.read_bytes()[start:].decode(errors="replace").split("\n")
   last = next((line.strip() for line in reversed(lines) if line.strip()), "")
   return last[:_LONGEST_QUOTE]

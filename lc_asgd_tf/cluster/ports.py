@@ -13,12 +13,23 @@ def free_ports(count: int) -> list[int]:
 
   The system hands them out, but nothing reserves them afterwards: use them
   soon, and expect that on a busy machine one may be taken in between.
+
+  Raises:
+    UserError: If the system has not got as many for this process.
   """
   with contextlib.ExitStack() as held:
-    # All are held until the last is known, or the system may repeat one.
-    sockets = [held.enter_context(_open()) for _ in range(count)]
-    for each in sockets:
-      _bind(each, 0)
+    try:
+      # All are held until the last is known, or the system may repeat one.
+      sockets = [held.enter_context(_open()) for _ in range(count)]
+      for each in sockets:
+        _bind(each, 0)
+    except OSError as error:
+      remedy = ""
+      if error.errno == errno.EMFILE:
+        remedy = ": start fewer tasks, or raise the limit with ulimit -n"
+      raise UserError(
+        f"cannot find {count} free ports, {error.strerror}{remedy}"
+      ) from None
     return [each.getsockname()[1] for each in sockets]
 
 

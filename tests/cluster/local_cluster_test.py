@@ -2,6 +2,7 @@ import json
 import os
 import pathlib
 import queue
+import resource
 import signal
 import socket
 import subprocess
@@ -191,7 +192,10 @@ class FailingClusterTest(absltest.TestCase):
     self.assertTrue(failures.empty())
 
   def test_task_that_does_not_serve(self):
-    cluster = LocalCluster(1, 1, _folder(self))
+    folder = pathlib.Path(_folder(self))
+    log = folder / "worker_0.log"
+    log.write_text("of a run before\n")
+    cluster = LocalCluster(1, 1, folder)
     port = int(cluster.specification.workers[0].rsplit(":", 1)[1])
     with socket.create_server(("127.0.0.1", port)):
       with self.assertRaisesRegex(
@@ -199,10 +203,17 @@ class FailingClusterTest(absltest.TestCase):
       ):
         cluster.start()
     self.assertEmpty(processes.survivors(cluster.pids.values(), 1))
+    self.assertStartsWith(log.read_text(), "of a run before\n")
 
   def test_tasks_that_take_too_long(self):
-    cluster = LocalCluster(1, 1, _folder(self), start_timeout=0.1)
-    with self.assertRaisesRegex(TaskFailure, r"does not serve after 0\.1 s"):
+    folder = pathlib.Path(_folder(self))
+    for name in ("ps_0.log", "worker_0.log"):
+      (folder / name).write_text("of a run before\n")
+    cluster = LocalCluster(1, 1, folder, start_timeout=0.1)
+    # Nothing of the other run is quoted.
+    with self.assertRaisesRegex(
+      TaskFailure, r"does not serve after 0\.1 s; its"
+    ):
       cluster.start()
     self.assertEmpty(processes.survivors(cluster.pids.values(), 1))
 
@@ -262,6 +273,15 @@ class BadArgumentsTest(parameterized.TestCase):
     self.assertEqual(specification.chief, f"127.0.0.1:{taken - 2}")
     self.assertEqual(specification.ps, (f"127.0.0.1:{taken - 1}",))
     self.assertEqual(specification.workers, (f"127.0.0.1:{taken}",))
+
+  def test_more_ports_than_files_may_be_open(self):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+    try:
+      with self.assertRaisesRegex(UserError, r"ulimit -n"):
+        LocalCluster(300, 1, "unused")
+    finally:
+      resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
   def test_log_dir_is_a_file(self):
     file = self.enter_context(tempfile.NamedTemporaryFile())
