@@ -139,9 +139,19 @@ def _cells(options):
         f"--delays={name} is what one worker has: name the others' delays."
       )
     comparison.make_delays(name, seed=0)
+  rules = comparison.expand_rules(wanted["rules"])
+  if (
+    base.momentum
+    and base.inner_optimizer != "sgd"
+    and not comparison.may_use_momentum(rules)
+  ):
+    raise app.UsageError(
+      "--momentum means nothing with --inner_optimizer="
+      f"{base.inner_optimizer}: leave it out, or use --inner_optimizer=sgd"
+    )
   grid = comparison.Grid(
     base,
-    rules=comparison.expand_rules(wanted["rules"]),
+    rules=rules,
     num_workers=_numbers("num_workers", wanted, int, smallest=1),
     delays=delays,
     learning_rates=_numbers("learning_rates", wanted, float, smallest=0),

@@ -180,6 +180,11 @@ def _train(stack, external, local, directory) -> dict[str, object]:
   build.check_augmentation(data, dataset)
   num_workers = (external or local.specification).num_workers
   in_rounds = optimizer.optimizer == "ssgd"
+  if in_rounds and training.steps_per_dispatch:
+    raise app.UsageError(
+      "--steps_per_dispatch means nothing with --optimizer=ssgd, whose workers "
+      "wait for each other after every step: leave it out"
+    )
   steps_per_epoch = build.steps_per_epoch(
     training, data, dataset, num_workers if in_rounds else 1
   )

@@ -3,7 +3,13 @@
 from lc_asgd_tf.comparison.cell import NO_DELAYS, SEQUENTIAL, Cell
 from lc_asgd_tf.comparison.grid import Grid
 from lc_asgd_tf.comparison.presets import DEFAULTS, PRESETS
-from lc_asgd_tf.comparison.rules import CONTROLS, RULES, Rule, register
+from lc_asgd_tf.comparison.rules import (
+  CONTROLS,
+  RULES,
+  Rule,
+  may_use_momentum,
+  register,
+)
 from lc_asgd_tf.comparison.rules import expand as expand_rules
 from lc_asgd_tf.comparison.runner import run
 from lc_asgd_tf.comparison.store import Store
@@ -27,6 +33,7 @@ __all__ = (
   "expand_rules",
   "load_dataset",
   "make_delays",
+  "may_use_momentum",
   "register",
   "run",
   "run_cells",

@@ -108,3 +108,14 @@ def expand(names: Sequence[str]) -> list[str]:
       )
     expanded += _GROUPS.get(name, [name])
   return list(dict.fromkeys(expanded))
+
+
+def may_use_momentum(names: Sequence[str]) -> bool:
+  """Returns whether one of these rules does something with the momentum.
+
+  A user's rule is given it, and may.
+
+  Args:
+    names: of rules, as `expand` returns them.
+  """
+  return any(name in _USERS or known()[name].has_momentum for name in names)

@@ -153,6 +153,24 @@ class CompareTest(parameterized.TestCase):
     self.assertIn("cannot write", ended.stderr)
 
   @parameterized.parameters(
+    (("--rules=lc_asgd", "--momentum=0.9"), "=adam: leave it out"),
+    (("--rules=lc_asgd", "--momentum=0"), "digits"),
+    # It has a momentum of its own; what is wrong is the data set.
+    (("--rules=dana", "--momentum=0.9"), "digits"),
+  )
+  def test_momentum_that_means_nothing(self, flags, message):
+    ended = preloaded.run(
+      "trainers.compare",
+      *_SMALL,
+      "--inner_optimizer=adam",
+      "--dataset=digitz",
+      *flags,
+      directory=self.directory,
+    )
+    self.assertEqual(ended.returncode, 2, ended.stderr)
+    self.assertIn(message, ended.stderr)
+
+  @parameterized.parameters(
     ("--preset=huge", "preset"),
     ("--rules=lcasgd", "there is no rule 'lcasgd'"),
     ("--num_workers=0", "--num_workers: '0' is not a whole number from 1 on"),

@@ -190,6 +190,7 @@ class TrainTest(parameterized.TestCase):
     ),
     ("predictor", ["--optimizer=asgd", "--loss_predictor=holt"], "lc_asgd"),
     ("horizon", ["--optimizer=ssgd", "--horizon=predicted"], "--horizon"),
+    ("dispatch", ["--optimizer=ssgd", "--steps_per_dispatch=4"], "leave it"),
     ("nesterov_adam", ["--inner_optimizer=adam", "--nesterov"], "=sgd"),
     ("momentum_adam", ["--inner_optimizer=adam", "--momentum=0.5"], "=sgd"),
     # These mean something, or nothing that matters: it is the data set.
