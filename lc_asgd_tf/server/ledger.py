@@ -140,10 +140,9 @@ class Ledger:
     version = int(self.version.numpy())
     rest = -version % self._round
     if rest:
-      numbers = np.arange(version, version + rest) % self.rows.shape[0]
-      self.rows.value.scatter_nd_update(
-        numbers[:, np.newaxis], np.zeros([rest, journal.FIELDS])
-      )
+      rows = self.rows.numpy()
+      rows[np.arange(version, version + rest) % len(rows)] = 0.0
+      self.rows.assign(rows)
       self.version.assign_add(rest)
     return rest > 0
 

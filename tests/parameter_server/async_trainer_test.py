@@ -28,6 +28,7 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     "lc_asgd_counts",
     "not_finite",
     "rules",
+    "repeated_push",
     "batch_normalization",
     "callbacks",
     "weights_set_meanwhile",
@@ -88,6 +89,13 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     self.assertEqual(counts["weights"][1], [-20.0])
     self.assertEqual(counts["staleness_max"], 0)
     self.assertIn("whole number of rounds", self.results["rules"]["error"])
+
+  def test_a_push_too_many_shifts_no_round(self):
+    result = self.results["repeated_push"]
+    # The rest of its round is left out, and then all are whole again.
+    self.assertEqual(result["versions"], [3, 9, 12, 15])
+    self.assertEqual(result["empty"], [7, 8])
+    self.assertEqual(result["weights"][1], [-4.0])
 
   def test_momentum_per_worker_sees_every_push(self):
     # Without momentum, DANA is ASGD.

@@ -179,6 +179,33 @@ def rules(strategy):
   return results
 
 
+def repeated_push(strategy):
+  """As if a worker had died after its push, and another done its step anew."""
+  model = _counting_model()
+  trainer = new_trainer(model, strategy, lc_asgd_tf.SSGD(1.0))
+
+  class Push(keras.callbacks.Callback):
+    def on_train_batch_begin(self, batch, logs=None):
+      if batch == 3:
+        remote = trainer._remote
+        gradients = [tf.ones(v.shape) for v in remote.variables]
+        remote.push(remote.messages(gradients, tf.constant(0.0)), [])
+
+  versions = []
+  callback = keras.callbacks.LambdaCallback(
+    on_train_batch_end=lambda batch, logs: versions.append(trainer.reports()[1])
+  )
+  trainer.fit(
+    _ones, steps_per_epoch=12, callbacks=[Push(), callback], verbose=0
+  )
+  rows, _ = trainer.reports()
+  return {
+    "versions": versions,
+    "weights": [w.tolist() for w in model.get_weights()],
+    "empty": np.flatnonzero(~rows[: versions[-1]].any(axis=1)).tolist(),
+  }
+
+
 def _normalized_model():
   model = keras.Sequential(
     [

@@ -350,6 +350,7 @@ class UsersClusterTest(parameterized.TestCase):
     )
     self.addCleanup(process.communicate)
     self.addCleanup(process.kill)
+    self.coordinator = process
     return process
 
   def rows(self, name):
@@ -364,6 +365,8 @@ class UsersClusterTest(parameterized.TestCase):
     deadline = time.monotonic() + 90
     while not condition():
       self.assertLess(time.monotonic(), deadline)
+      if self.coordinator.poll() is not None:
+        self.fail(self.coordinator.communicate()[1])
       time.sleep(0.1)
 
   def wait_for_epochs(self, more):
