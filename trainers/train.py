@@ -13,7 +13,6 @@ import dataclasses
 import importlib.util
 import json
 import os
-import signal
 import sys
 import time
 
@@ -90,10 +89,6 @@ def main(argv: list[str]) -> int:
     with contextlib.ExitStack() as stack:
       local = None
       if external is None:
-        # A shell lets what runs in its background ignore Ctrl-C, and so would
-        # this process the death of its tasks.
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-          signal.signal(signal.SIGINT, signal.default_int_handler)
         options = cluster_flags.read()
         local = cluster_lib.LocalCluster(
           options.num_workers,
@@ -101,12 +96,10 @@ def main(argv: list[str]) -> int:
           directory.logs,
           options.base_port,
           environ=environ,
-          on_failure=cluster_lib.interrupt_main_thread,
         )
       try:
         result = _train(stack, external, local, directory)
       except (KeyboardInterrupt, tf.errors.OpError, RuntimeError) as error:
-        _blame_task(local)
         _blame_lost(external, error, directory)
         # What TensorFlow makes of an interrupt that comes while it raises.
         if "REPLACED BY KeyboardInterrupt" in str(error):
@@ -137,17 +130,6 @@ def _blame_lost(external, error, directory) -> None:
       f"a {task} of the cluster is gone: start its lc-asgd-serve again, and go "
       f"on with --resume --output_dir={directory.path}"
     ) from error
-
-
-def _blame_task(local) -> None:
-  """Raises the failure of a task, if that is what an error came from."""
-  if local is None:
-    return
-  try:
-    local.check(wait=2.0)
-  except KeyboardInterrupt:
-    # The cluster's own call for attention, after an error of TensorFlow's.
-    local.check(wait=2.0)
 
 
 def _check_is_chief(specification) -> None:
@@ -257,7 +239,8 @@ def _train(stack, external, local, directory) -> dict[str, object]:
     checkpoint,
   ]
   if local is not None:
-    # The other workers would go on without one that died.
+    # The cluster interrupts this thread when a task dies; but an interrupt that
+    # comes within a finalizer is lost, and the other workers would go on.
     check = keras.callbacks.LambdaCallback(
       on_train_batch_end=lambda batch, logs: local.check(),
     )

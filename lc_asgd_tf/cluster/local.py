@@ -27,6 +27,7 @@ from lc_asgd_tf.cluster.specification import ClusterSpecification
 from lc_asgd_tf.errors import UserError
 
 _HOST = "127.0.0.1"
+_SECONDS_TO_NOTICE = 2.0  # That a task has ended, which is no more than read.
 _LONGEST_QUOTE = 300  # Characters of a log line that an error repeats.
 # The program of a task. Not run as `python task.py`, which would look for
 # modules beside that file first.
@@ -59,11 +60,10 @@ class TaskFailure(RuntimeError):
 def interrupt_main_thread(failure: TaskFailure) -> None:
   """Raises KeyboardInterrupt in the main thread, even where it waits.
 
-  For `LocalCluster(on_failure=...)`: catch the interrupt and call `check`,
-  which raises the failure itself; if it does not, it was the user's Ctrl-C.
+  The context of the `LocalCluster` turns the interrupt into the failure.
 
   Args:
-    failure: Not used; `check` has it.
+    failure: Not used; the cluster has it.
   """
   del failure
   # A true signal: `_thread.interrupt_main` only makes a note, which a thread
@@ -80,7 +80,8 @@ class LocalCluster:
 
   Entering the context returns once every task serves; leaving it, by an
   exception too, stops every process. None outlives this process, not even if
-  that is killed. Ctrl-C reaches this process only, which then decides.
+  that is killed. Ctrl-C reaches this process only, which then decides. A task
+  that ends by itself ends the context, too, with a `TaskFailure`.
 
   Let go of the strategy and of whatever it created before leaving, as a
   function does that returns: TensorFlow complains loudly about objects whose
@@ -97,7 +98,7 @@ class LocalCluster:
     log_dir: str | os.PathLike[str],
     base_port: int | None = None,
     *,
-    on_failure: Callable[[TaskFailure], None] | None = None,
+    on_failure: Callable[[TaskFailure], None] | None = interrupt_main_thread,
     start_timeout: float | None = None,
     environ: Mapping[str, str] | None = None,
   ):
@@ -112,7 +113,8 @@ class LocalCluster:
         workers, in this order; any free ports if None.
       on_failure: Called once, in a thread of the cluster's, as soon as a
         serving task ends by itself. Meant to interrupt a coordinator that waits
-        for that task, as `interrupt_main_thread` does.
+        for that task, as `interrupt_main_thread` does; None to go on without
+        it.
       start_timeout: Seconds that all tasks together may take until they
         serve; if None, 60 plus 10 per task.
       environ: What the tasks inherit, by default `os.environ` as it is now.
@@ -157,11 +159,37 @@ class LocalCluster:
     self.start()
     return self
 
-  def __exit__(self, *exception: object) -> None:
-    # Before the tasks go, what TensorFlow keeps on them for objects that only
-    # refer to each other by now.
-    gc.collect()
-    self.stop()
+  def __exit__(self, kind: object, error: object, traceback: object) -> None:
+    failure = None
+    try:
+      failure = self._failure_behind(error)
+      # Before the tasks go, what TensorFlow keeps on them for objects that only
+      # refer to each other by now.
+      gc.collect()
+    finally:
+      self.stop()
+    if failure:
+      raise failure from None
+
+  def _failure_behind(self, error: object) -> TaskFailure | None:
+    """Returns the end of a task, if that is what an error came from."""
+    if error is None or self._on_failure is None:
+      return None
+    import tensorflow as tf  # It is loaded by now.
+
+    wait = 0.0
+    if not isinstance(error, KeyboardInterrupt):
+      if not isinstance(error, tf.errors.OpError | RuntimeError):
+        return None
+      # Who has called a task that is gone may know it before the cluster.
+      wait = _SECONDS_TO_NOTICE
+    try:
+      self.check(wait)
+    except TaskFailure as failure:
+      return failure
+    except KeyboardInterrupt:  # The cluster's own call for attention.
+      return self._failure
+    return None
 
   def start(self) -> None:
     """Starts every task and returns once all of them serve.
@@ -175,6 +203,8 @@ class LocalCluster:
     """
     if self._tasks:
       raise RuntimeError("a LocalCluster starts only once")
+    if self._on_failure is interrupt_main_thread:
+      _hear_interrupts()
     try:
       self._spawn_all()
       self._wait_until_serving()
@@ -361,6 +391,13 @@ class _Task:
     last_line = _last_line(self.log_path, self.log_start) if quote else ""
     message = f"{message}: {last_line}" if last_line else message
     return TaskFailure(self.name, status, self.log_path, message)
+
+
+def _hear_interrupts() -> None:
+  """Undoes what shells do to the programs in their background."""
+  is_main = threading.current_thread() is threading.main_thread()
+  if is_main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _check_positive(name: str, value: int) -> None:

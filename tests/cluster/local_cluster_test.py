@@ -10,7 +10,9 @@ import sys
 import tempfile
 import threading
 import time
+from unittest import mock
 
+import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from lc_asgd_tf.cluster import (
@@ -169,7 +171,7 @@ class UsersFolderTest(absltest.TestCase):
         coordinator.kill()
 
 
-class FailingClusterTest(absltest.TestCase):
+class FailingClusterTest(parameterized.TestCase):
   def test_death_of_a_task(self):
     failures = queue.Queue()
     cluster = LocalCluster(1, 1, _folder(self), on_failure=failures.put)
@@ -190,6 +192,38 @@ class FailingClusterTest(absltest.TestCase):
     cluster.stop()  # Again.
     self.assertEmpty(processes.survivors(pids.values(), 1))
     self.assertTrue(failures.empty())
+
+  def test_death_of_a_task_ends_the_context(self):
+    with self.assertRaisesRegex(TaskFailure, "^worker 0 exited with status -9"):
+      with LocalCluster(1, 1, _folder(self)) as cluster:
+        os.kill(cluster.pids["worker 0"], signal.SIGKILL)
+        threading.Event().wait(30)
+    self.assertEmpty(processes.survivors(cluster.pids.values(), 1))
+
+  @parameterized.parameters(
+    (tf.errors.UnavailableError(None, None, "gone"), TaskFailure),
+    (RuntimeError("REPLACED BY KeyboardInterrupt"), TaskFailure),
+    (ValueError("another mistake"), ValueError),
+  )
+  def test_error_that_comes_of_a_death(self, error, expected):
+    # The error is there before the cluster's call for attention.
+    with mock.patch.object(signal, "pthread_kill"):
+      with self.assertRaises(expected):
+        with LocalCluster(1, 1, _folder(self)) as cluster:
+          os.kill(cluster.pids["ps 0"], signal.SIGKILL)
+          raise error
+
+  def test_interrupts_and_errors_without_a_death_stay_what_they_are(self):
+    for error in (KeyboardInterrupt(), tf.errors.AbortedError(None, None, "")):
+      with self.assertRaises(type(error)):
+        with LocalCluster(1, 1, _folder(self)):
+          raise error
+
+  def test_goes_on_without_a_task_if_told(self):
+    with LocalCluster(1, 1, _folder(self), on_failure=None) as cluster:
+      os.kill(cluster.pids["worker 0"], signal.SIGKILL)
+      with self.assertRaises(TaskFailure):
+        cluster.check(wait=30)
 
   def test_task_that_does_not_serve(self):
     folder = pathlib.Path(_folder(self))

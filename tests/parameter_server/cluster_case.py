@@ -73,7 +73,7 @@ def _main(module, num_workers, num_ps, directory, *scenarios):
 
   environ = dict(os.environ)
   with cluster.LocalCluster(
-    int(num_workers), int(num_ps), directory, environ=environ
+    int(num_workers), int(num_ps), directory, environ=environ, on_failure=None
   ) as local:
     strategy = cluster.connect(local.specification)
     results = {}
