@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from absl import app, flags
 
 _BAD_INPUT = 2  # Exit status, as of most Unix programs.
 _INTERRUPTED = 130  # Exit status, as a shell reports SIGINT.
+_UNREAD = 141  # And SIGPIPE.
 _NO_ROOM = tuple(os.strerror(e) for e in (errno.ENOSPC, errno.EDQUOT))
 
 
@@ -21,7 +23,8 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
 
   What a user can put right (`UserError`, a bad flag, `app.UsageError`, a full
   disk) ends it with one line on standard error and status 2; Ctrl-C with one
-  line and status 130. Any other exception is a defect and shows its traceback.
+  line and status 130, and so, with 141, does somebody who no longer reads what
+  the program prints. Any other exception is a defect and shows its traceback.
 
   Args:
     main: Takes the program's name and the arguments that are no flags; returns
@@ -29,6 +32,9 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
       prints, together with that module's flags.
   """
   _make_main_module(main.__module__)
+  # Where it knows ASCII only, "?" is better than no table.
+  if isinstance(sys.stdout, io.TextIOWrapper):
+    sys.stdout.reconfigure(errors="replace")
   try:
     app.run(functools.partial(_call, main), flags_parser=_parse_flags)
   except KeyboardInterrupt:
@@ -55,7 +61,13 @@ def _parse_flags(argv: list[str]) -> list[str]:
 
 def _call(main: Callable[[list[str]], int | None], argv: list[str]) -> int:
   try:
-    return main(argv) or 0
+    status = main(argv) or 0
+    print(end="", flush=True)
+    return status
+  except BrokenPipeError:
+    # Python would try once more at the end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _exit("nobody reads standard output any more", _UNREAD)
   except Exception as error:
     message = str(error)
     # In words, since that is all that TensorFlow and HDF5 pass on.

@@ -109,26 +109,39 @@ class RunDirectory:
       settings: values by the names of the flags.
 
     Raises:
-      UserError: if it began with others.
+      UserError: if it began with others, or the file is somebody else's.
     """
     if not self._resumed:
+      # A run that failed early may have left its own.
+      if not self._settings_or({}).keys() <= settings.keys():
+        raise errors.UserError(
+          f"{self.settings} exists, and would be overwritten: pass another "
+          "--output_dir."
+        )
       files.write_text(self.settings, json.dumps(settings, indent=2) + "\n")
       return
-    if not self.settings.exists():
-      return
-    try:
-      began = json.loads(self.settings.read_text(encoding="utf-8"))
-    except ValueError as error:
-      raise errors.UserError(
-        f"{self.settings} is damaged ({error}): delete it, and continue with "
-        "the flags that the run was begun with."
-      ) from error
+    began = self._settings_or(settings)
     for name, value in settings.items():
       if name in began and began[name] != value:
         raise errors.UserError(
           f"{self.path} was begun with --{name}={began[name]}, which is "
           f"{value} now: continue it with the same flags."
         )
+
+  def _settings_or(self, otherwise):
+    """Returns the settings in the directory, if there are any."""
+    if not self.settings.exists():
+      return otherwise
+    try:
+      settings = json.loads(self.settings.read_text(encoding="utf-8"))
+      if not isinstance(settings, dict):
+        raise ValueError("it is no object")
+    except (ValueError, RecursionError) as error:
+      raise errors.UserError(
+        f"{self.settings} is damaged ({error}): delete it, and continue with "
+        "the flags that the run was begun with."
+      ) from error
+    return settings
 
   @property
   def settings(self) -> pathlib.Path:
@@ -197,11 +210,31 @@ class RunDirectory:
     files.write_text(self.history_csv, text.getvalue())
 
   def history(self) -> list[dict[str, str]]:
-    """Returns the lines of the history, as text."""
+    """Returns the lines of the history, as text.
+
+    A last line without its end, as a crash of the machine may leave it, is not
+    read.
+
+    Raises:
+      UserError: if a line has not a number for every name in the first.
+    """
     if not self.history_csv.exists():
       return []
-    with open(self.history_csv, newline="") as file:
-      return list(csv.DictReader(file))
+    with open(self.history_csv, newline="", encoding="utf-8") as file:
+      text = file.read()
+    lines = text[: text.rfind("\n") + 1].splitlines()
+    rows = list(csv.DictReader(lines))
+    for number, row in enumerate(rows, start=2):
+      try:
+        int(row["epoch"])
+        for value in row.values():
+          float(value)
+      except (KeyError, TypeError, ValueError) as error:
+        raise errors.UserError(
+          f"{self.history_csv}, line {number}, is damaged: put it right, or "
+          "begin anew in another --output_dir."
+        ) from error
+    return rows
 
   def write_history_json(self) -> dict[str, list[float | None]]:
     """Writes `history_json` from `history_csv`, and returns it."""

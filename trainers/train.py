@@ -194,6 +194,7 @@ def _train(stack, external, local, directory) -> dict[str, object]:
     stack.enter_context(local)
     specification = local.specification
   else:
+    cluster_lib.check_port_free(specification.address)
     cluster_lib.wait_for_tasks(
       specification,
       cluster_flags.read().connect_timeout,

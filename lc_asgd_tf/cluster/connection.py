@@ -30,6 +30,10 @@ def session_options() -> tf.compat.v1.ConfigProto:
 # Between two attempts, and before somebody is told what is being waited for.
 _RETRY_SECONDS = 0.2
 _SILENT_SECONDS = 2.0
+# What either side of HTTP/2 begins with (RFC 9113, 3.4 and 6.5): a frame of
+# settings, here without any. Its type follows the three bytes of its length.
+_SETTINGS = b"\x04"
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _SETTINGS + bytes(5)
 
 
 def wait_for_tasks(
@@ -37,7 +41,7 @@ def wait_for_tasks(
   timeout: float = 60.0,
   report: Callable[[str], None] = logging.warning,
 ) -> None:
-  """Waits until something listens at the address of every worker and ps.
+  """Waits until a server of gRPC answers at the address of every worker and ps.
 
   TensorFlow itself would wait without an end and without a word.
 
@@ -58,7 +62,7 @@ def wait_for_tasks(
   told = False
   while True:
     for address in list(missing):
-      if _listens(address, timeout=_SILENT_SECONDS):
+      if _serves(address, timeout=_SILENT_SECONDS):
         del missing[address]
     waited = time.monotonic() - began
     if not missing:
@@ -75,13 +79,17 @@ def wait_for_tasks(
     time.sleep(_RETRY_SECONDS)
 
 
-def _listens(address: str, timeout: float) -> bool:
+def _serves(address: str, timeout: float) -> bool:
+  """Returns whether what listens there speaks HTTP/2, as gRPC does."""
   host, port = address.rsplit(":", maxsplit=1)
   try:
-    socket.create_connection((host.strip("[]"), int(port)), timeout).close()
+    with socket.create_connection(
+      (host.strip("[]"), int(port)), timeout
+    ) as connection:
+      connection.sendall(_PREFACE)
+      return connection.makefile("rb").read(4)[3:] == _SETTINGS
   except (OSError, UnicodeError):  # The latter for names that cannot be.
     return False
-  return True
 
 
 def connect(

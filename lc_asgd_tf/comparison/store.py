@@ -96,8 +96,8 @@ def read(path: str | os.PathLike[str]) -> list[dict[str, object]]:
   for number, line in enumerate(text.split("\n")[:-1], start=1):
     try:
       record = json.loads(line)
-      cell_of(record)
-    except (ValueError, TypeError, KeyError) as error:
+      hash(cell_of(record))  # As `Store` will.
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
       raise errors.UserError(
         f"{path}, line {number}, is no result of lc-asgd-compare."
       ) from error

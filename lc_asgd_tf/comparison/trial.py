@@ -2,6 +2,7 @@
 
 import gc
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
 
@@ -39,7 +40,7 @@ def make_delays(name: str, seed: int) -> delays.Delays | None:
   if name in DELAYS:
     return DELAYS[name](seed=seed)
   if name.endswith(cell_lib.TRACE):
-    return delays.Trace(name)
+    return delays.Trace(os.path.expanduser(name))
   raise errors.UserError(
     f"delays {name!r} are neither {', '.join(DELAYS)} nor a trace (.csv)."
   )

@@ -61,6 +61,17 @@ class Trace(delays.Delays):
     """Returns the constructor's arguments."""
     return super().get_config() | {"path": self.path}
 
+  @classmethod
+  def from_config(cls, config):
+    """Returns the trace of a config; its file must be where it was."""
+    try:
+      return super().from_config(config)
+    except errors.UserError as error:
+      raise errors.UserError(
+        f"{error} A model that was trained with it is loaded without it by "
+        "keras.models.load_model(..., compile=False)."
+      ) from error
+
 
 def _read(path: str) -> list[list[tuple[float, float]]]:
   try:

@@ -7,6 +7,9 @@ from absl.testing import absltest
 from lc_asgd_tf.cluster import connection, ports, specification
 from lc_asgd_tf.errors import UserError
 
+# A frame of HTTP/2, without any settings.
+_SETTINGS = b"\0\0\0\x04\0\0\0\0\0"
+
 
 class WaitForTasksTest(absltest.TestCase):
   def setUp(self):
@@ -18,8 +21,26 @@ class WaitForTasksTest(absltest.TestCase):
     )
     self.stack = self.enter_context(contextlib.ExitStack())
 
-  def _serve(self, port):
-    self.stack.enter_context(socket.create_server(("127.0.0.1", port)))
+  def _serve(self, port, greeting=_SETTINGS):
+    """Lets something listen that says this to whoever comes."""
+    server = socket.create_server(("127.0.0.1", port))
+
+    def greet():
+      with contextlib.suppress(OSError):  # Once the server is closed.
+        while True:
+          with server.accept()[0] as visitor:
+            visitor.sendall(greeting)
+            visitor.recv(1000)
+
+    thread = threading.Thread(target=greet, daemon=True)
+    thread.start()
+
+    def end():
+      server.shutdown(socket.SHUT_RDWR)
+      server.close()
+      thread.join()
+
+    self.stack.callback(end)
 
   def test_returns_once_all_listen(self):
     _, worker, ps = self.ports
@@ -36,6 +57,13 @@ class WaitForTasksTest(absltest.TestCase):
       connection.wait_for_tasks(self.cluster, timeout=0.0)
     self.assertIn(f"127.0.0.1:{ps}:", str(caught.exception))
     self.assertNotIn("worker 0", str(caught.exception))
+
+  def test_another_programs_port_is_no_task(self):
+    _, worker, ps = self.ports
+    self._serve(ps)
+    self._serve(worker, b"HTTP/1.0 400 Bad Request\r\n")
+    with self.assertRaisesRegex(UserError, "^no answer from worker 0 at"):
+      connection.wait_for_tasks(self.cluster, timeout=0.0)
 
   def test_a_name_that_cannot_be_does_not_answer(self):
     cluster = specification.ClusterSpecification(

@@ -1,6 +1,8 @@
 """Tests for which cells a comparison consists of."""
 
 import dataclasses
+import os
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 
@@ -100,6 +102,13 @@ class RulesTest(parameterized.TestCase):
   def test_unknown_delays(self):
     with self.assertRaisesRegex(errors.UserError, "'slow' are neither"):
       comparison.make_delays("slow", seed=0)
+
+  def test_a_trace_in_the_home_directory(self):
+    home = self.create_tempdir()
+    home.create_file("t.csv", content="worker,seconds\n0,1\n")
+    with mock.patch.dict(os.environ, HOME=home.full_path):
+      delays = comparison.make_delays("~/t.csv", seed=0)
+    self.assertEqual(delays.path, os.path.join(home.full_path, "t.csv"))
 
   def test_flags_name_what_there_is(self):
     self.assertEqual(comparison_flags.PRESETS, tuple(comparison.PRESETS))

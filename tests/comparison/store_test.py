@@ -99,6 +99,15 @@ class StoreTest(parameterized.TestCase):
     with self.assertRaisesRegex(errors.UserError, "results.jsonl, line 2, is"):
       store.read(self.directory)
 
+  @parameterized.parameters('{"a": ' + 100_000 * "[", "unhashable")
+  def test_names_the_line_that_nobody_can_read(self, line):
+    self.directory.mkdir(parents=True)
+    if line == "unhashable":
+      line = json.dumps(dataclasses.asdict(_CELL) | {"seed": {}})
+    self.path.write_text(line + "\n")
+    with self.assertRaisesRegex(errors.UserError, "results.jsonl, line 1, is"):
+      store.Store(self.directory)
+
   def test_says_that_there_are_no_results(self):
     with self.assertRaisesRegex(errors.UserError, "No such file"):
       store.read(self.directory)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from absl.testing import absltest, parameterized
 
+import lc_asgd_tf
 from lc_asgd_tf import delays, errors
 
 _TRACE = "worker,seconds\n0,0.5\n1,2\n0,1.5\n1,3e0\n1,4\n"
@@ -263,6 +264,26 @@ class ConfigTest(_FileTestCase):
 
   def test_round_trip_of_a_trace(self):
     self._check(delays.Trace(self.write(_TRACE), seed=6))
+
+  def test_a_model_is_loaded_without_the_file_of_its_trace(self):
+    trace = self.write(_TRACE)
+    folder = pathlib.Path(trace).parent
+    model = keras.Sequential([keras.Input([2]), keras.layers.Dense(1)])
+    model.compile(
+      lc_asgd_tf.ASGD(0.1, num_workers=2, delays=delays.Trace(trace)), "mse"
+    )
+    x, y = np.ones([4, 2]), np.ones([4, 1])
+    model.fit(x, y, verbose=0)
+    model.save(folder / "model.keras")
+    os.remove(trace)
+    with self.assertRaisesRegex(
+      errors.UserError, "cannot read the trace.*compile=False"
+    ):
+      keras.models.load_model(folder / "model.keras")
+    loaded = keras.models.load_model(folder / "model.keras", compile=False)
+    np.testing.assert_array_equal(
+      loaded.predict(x, verbose=0), model.predict(x, verbose=0)
+    )
 
   def _check(self, model):
     for restored in (

@@ -1,7 +1,9 @@
+import os
 import pathlib
 import subprocess
 import sys
 import tempfile
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 
@@ -25,7 +27,9 @@ if __name__ == "__main__":
 
 
 class ProgramTest(parameterized.TestCase):
-  def run_program(self, body, *arguments, installed=False):
+  def run_program(
+    self, body, *arguments, installed=False, stdout=subprocess.PIPE
+  ):
     folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
     (folder / "sheep.py").write_text(PROGRAM.format(body=body))
     script = folder / "sheep.py"
@@ -36,7 +40,10 @@ class ProgramTest(parameterized.TestCase):
     start = f"sys.argv = {[str(script), *arguments]}\n"
     start += f"import runpy; runpy.run_path({str(script)!r}, None, '__main__')"
     return subprocess.run(
-      [sys.executable, "-c", search + start], capture_output=True, text=True
+      [sys.executable, "-c", search + start],
+      stdout=stdout,
+      stderr=subprocess.PIPE,
+      text=True,
     )
 
   @parameterized.parameters(
@@ -75,6 +82,21 @@ class ProgramTest(parameterized.TestCase):
     ended = self.run_program("raise KeyboardInterrupt")
     self.assertEqual(ended.returncode, 130)
     self.assertEqual(ended.stderr, "interrupted\n")
+
+  @parameterized.parameters("print(9 * 'sheep')", "print('sheep', flush=True)")
+  def test_nobody_reads(self, body):
+    read, write = os.pipe()
+    os.close(read)
+    ended = self.run_program(body, stdout=write)
+    os.close(write)
+    self.assertEqual(ended.returncode, 141)
+    self.assertEqual(ended.stderr, "nobody reads standard output any more\n")
+
+  def test_prints_what_ascii_has(self):
+    with mock.patch.dict(os.environ, PYTHONIOENCODING="ascii"):
+      ended = self.run_program("print('1 \u00b1 2 sheep')")
+    self.assertEqual(ended.returncode, 0, ended.stderr)
+    self.assertEqual(ended.stdout, "1 ? 2 sheep\n")
 
   @parameterized.parameters(
     "import os; os.write(os.open('/dev/full', os.O_WRONLY), b'sheep')",

@@ -45,6 +45,22 @@ class KeepEpochsTest(parameterized.TestCase):
       self.directory.keep_epochs(checkpoint)
     self.assertEqual(self._epochs(), [0, 1, 2])
 
+  def test_leaves_out_a_line_that_a_crash_has_cut(self):
+    text = self.directory.history_csv.read_text()
+    for cut in ("3", "3,", "3,0.", "3,0.37"):
+      self.directory.history_csv.write_text(text + cut)
+      self.assertEqual(self._epochs(), [0, 1, 2])
+    self.directory.keep_epochs(3)
+    self.assertEqual(self.directory.history_csv.read_text().count("\n"), 4)
+    self.assertEqual(self.directory.write_history_json()["epoch"], [0, 1, 2])
+
+  @parameterized.parameters("1", "1,", "x,1", "1,x", "1,2,3", "1.5,2")
+  def test_names_a_line_that_is_damaged(self, line):
+    with open(self.directory.history_csv, "a") as file:
+      file.write(line + "\n")
+    with self.assertRaisesRegex(UserError, "history.csv, line 5, is damaged"):
+      self.directory.keep_epochs(2)
+
 
 class NewTest(parameterized.TestCase):
   @parameterized.parameters(
@@ -62,7 +78,24 @@ class NewTest(parameterized.TestCase):
     run_directory.RunDirectory(str(path), name="run", resume=False)
 
 
-class SettingsTest(absltest.TestCase):
+class SettingsTest(parameterized.TestCase):
+  def test_settings_of_a_run_that_failed_early_are_replaced(self):
+    path = pathlib.Path(self.create_tempdir().full_path)
+    (path / "settings.json").write_text('{"model": "resnet8"}')
+    run_directory.RunDirectory(str(path)).keep_settings(
+      {"model": "mlp", "seed": 0}
+    )
+    self.assertIn('"mlp"', (path / "settings.json").read_text())
+
+  @parameterized.parameters('{"mine": 1}', "[]", "")
+  def test_what_is_somebody_elses_stays(self, text):
+    path = pathlib.Path(self.create_tempdir().full_path)
+    (path / "settings.json").write_text(text)
+    directory = run_directory.RunDirectory(str(path))
+    with self.assertRaisesRegex(UserError, "settings.json"):
+      directory.keep_settings({"model": "mlp"})
+    self.assertEqual((path / "settings.json").read_text(), text)
+
   def test_damaged_settings_are_named(self):
     path = pathlib.Path(self.create_tempdir().full_path)
     (path / "checkpoints").mkdir()
