@@ -115,20 +115,20 @@ def main(argv: list[str]) -> int:
 
 
 class _LostTask(RuntimeError):
-  """A ps of the user's own cluster is gone, or a worker whose result is due."""
+  """A ps of the user's own cluster is gone."""
 
 
 def _blame_lost(external, error, directory) -> None:
   """Raises `_LostTask`, if that is what an error came from."""
   import tensorflow as tf
 
-  # The coordinator goes on without a worker, unless it has just been told that
-  # the worker's result is there.
-  if external is not None and isinstance(error, tf.errors.UnavailableError):
-    task = "ps" if "/job:ps" in str(error) else "worker"
+  # The latter where it has been started again already. The coordinator goes on
+  # without a worker.
+  lost = tf.errors.UnavailableError, tf.errors.AbortedError
+  if external is not None and isinstance(error, lost):
     raise _LostTask(
-      f"a {task} of the cluster is gone: start its lc-asgd-serve again, and go "
-      f"on with --resume --output_dir={directory.path}"
+      "a ps of the cluster is gone: start its lc-asgd-serve again, and go on "
+      f"with --resume --output_dir={directory.path}"
     ) from error
 
 

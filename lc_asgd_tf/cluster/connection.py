@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import socket
 import time
 from collections.abc import Callable
@@ -61,9 +62,10 @@ def wait_for_tasks(
   began = time.monotonic()
   told = False
   while True:
-    for address in list(missing):
-      if _serves(address, timeout=_SILENT_SECONDS):
-        del missing[address]
+    # All at once: each may take its time.
+    with concurrent.futures.ThreadPoolExecutor(len(missing)) as pool:
+      serve = dict(zip(missing, pool.map(_serves, missing), strict=True))
+    missing = {a: task for a, task in missing.items() if not serve[a]}
     waited = time.monotonic() - began
     if not missing:
       return
@@ -79,12 +81,12 @@ def wait_for_tasks(
     time.sleep(_RETRY_SECONDS)
 
 
-def _serves(address: str, timeout: float) -> bool:
+def _serves(address: str) -> bool:
   """Returns whether what listens there speaks HTTP/2, as gRPC does."""
   host, port = address.rsplit(":", maxsplit=1)
   try:
     with socket.create_connection(
-      (host.strip("[]"), int(port)), timeout
+      (host.strip("[]"), int(port)), _SILENT_SECONDS
     ) as connection:
       connection.sendall(_PREFACE)
       return connection.makefile("rb").read(4)[3:] == _SETTINGS

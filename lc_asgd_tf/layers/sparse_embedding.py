@@ -32,10 +32,10 @@ class SparseEmbedding(keras.layers.Embedding):
   )
   ```
 
-  A layer that is not trained comes as a whole with the moving statistics. On a
-  cluster a step may call the layer once; the table may be read by this
-  layer alone, without a regularizer; and the optimizer must treat every weight
-  by itself. `AsyncTrainer` raises a `ValueError` where that is not so.
+  Workers pull the table of a layer that is not trained as a whole, once per
+  dispatch. On a cluster a step may call the layer once; the table may be read
+  by this layer alone, without a regularizer; and the optimizer must treat every
+  weight by itself. `AsyncTrainer` raises a `ValueError` where that is not so.
   """
 
   def __init__(self, *args, **kwargs) -> None:

@@ -11,6 +11,7 @@ from lc_asgd_tf import compensation as compensation_lib
 from lc_asgd_tf import delays as delays_lib
 from lc_asgd_tf import predictors
 from lc_asgd_tf.optimizers import simulation
+from lc_asgd_tf.server import learning_rates
 
 
 @keras.saving.register_keras_serializable(package="lc_asgd_tf")
@@ -190,9 +191,12 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
     """
     inner = self.inner_optimizer
     config = inner.get_config()
-    if not isinstance(inner._learning_rate, keras.Variable):
-      # A schedule or a callable as it is: not every one can be serialized.
+    if learning_rates.has_schedule(inner):
+      # As it is: not every one can be serialized.
       config["learning_rate"] = inner._learning_rate
+    elif not isinstance(inner._learning_rate, keras.Variable):
+      # What a callable reads is in this process.
+      config["learning_rate"] = float(inner.learning_rate)
     clone = type(inner).from_config(config)
     clone.loss_scale_factor = None
     clone.gradient_accumulation_steps = self.accumulation_steps(num_workers)

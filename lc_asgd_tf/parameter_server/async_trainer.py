@@ -148,7 +148,8 @@ class AsyncTrainer:
         index, an int64 tensor, and which has the number of `pushes` so far,
         another one: shuffle by them, so that every worker sees its own order,
         and not the beginning of the same one again. The data set is repeated;
-        every worker's needs at least one batch.
+        every worker's needs at least one batch, and none may read a Python
+        generator.
       epochs: the epoch to stop before, counted from 0.
       steps_per_epoch: pushes of all workers together per epoch; None for the
         number of batches in one data set.
@@ -175,6 +176,8 @@ class AsyncTrainer:
         data, or model, metrics or callbacks do not work on a cluster.
     """
     _check_model(self.model)
+    if steps_per_epoch is not None:
+      steps_per_epoch = int(steps_per_epoch)
     dataset_fn, element_spec, cardinality = _inspect_data(
       x, self.num_workers, lambda: self._remote.pushes(), class_weight
     )
@@ -376,7 +379,8 @@ class AsyncTrainer:
     logs, logs_at = {}, 0.0
     first_result = None
     while remaining or waiting:
-      if self.model.stop_training:
+      # As in Keras, not before the first.
+      if self.model.stop_training and first_result:
         self._remote.cancel(self._dispatched)
         for result in waiting:
           self._metrics.add(self._fetch(result))
@@ -441,9 +445,12 @@ class AsyncTrainer:
     return max(1, min(size, _MAX_STEPS_PER_DISPATCH, share))
 
   def _update_learning_rate(self) -> None:
-    """Passes on what callbacks have set, unless a schedule rules."""
+    """Passes on what callbacks have set, unless a schedule rules.
+
+    And what a callable returns, which nobody else can call.
+    """
     inner = self.model.optimizer.inner_optimizer
-    if not isinstance(inner._learning_rate, keras.Variable):
+    if learning_rates.has_schedule(inner):
       return
     learning_rate = float(inner.learning_rate)
     if learning_rate != self._learning_rate:
@@ -627,4 +634,21 @@ def _inspect_data(dataset_fn, num_workers, pushes, class_weight=None):
   with tf.device("/CPU:0"):
     none = tf.constant(0, tf.int64)
     example = make(worker=none, pushes=none)
+  # When its iterator ends, worker and coordinator may wait for each other.
+  if _reads_generator(example):
+    raise errors.UserError(
+      "x returns a tf.data.Dataset.from_generator, whose generator would run "
+      "in one process for all workers: write files that they read, or use "
+      "tensors and operations of tf.data."
+    )
   return on_worker, example.element_spec, int(example.cardinality())
+
+
+def _reads_generator(dataset: tf.data.Dataset) -> bool:
+  """Returns whether a Python generator is among what a data set reads."""
+  # `from_generator` is a `flat_map`; it may be within another function.
+  graphs = (each.function.graph for each in dataset._functions())
+  return any(
+    b"GeneratorDataset" in graph.as_graph_def().SerializeToString()
+    for graph in graphs
+  ) or any(map(_reads_generator, dataset._inputs()))

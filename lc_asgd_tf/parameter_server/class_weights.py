@@ -17,7 +17,8 @@ def weigh(
   Args:
     dataset: of (x, y), where y has a class per example, shape=(batch,) or
       (batch, 1), or one-hot vectors, shape=(batch, classes).
-    class_weight: the weight of each class; 1 for those that it leaves out.
+    class_weight: the weight of each class; 1 for those that it leaves out, and
+      for what is no class, as the -1 of an example to be ignored.
 
   Raises:
     UserError: if a class is no integer >= 0, the data set has no y, several, or
@@ -45,7 +46,9 @@ def weigh(
   weights = tf.constant(weights, keras.backend.floatx())
 
   def add_weight(x, y):
-    return x, y, tf.gather(weights, tf.minimum(_class_of(y), beyond))
+    known = _class_of(y)
+    known = tf.where((known < 0) | (known > beyond), beyond, known)
+    return x, y, tf.gather(weights, known)
 
   return dataset.map(add_weight)
 

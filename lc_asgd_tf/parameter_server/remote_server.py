@@ -1,6 +1,7 @@
 """The server on ps tasks: where things lie, and what is compiled where."""
 
 import itertools
+import threading
 import zlib
 from collections.abc import Sequence
 
@@ -183,6 +184,8 @@ class RemoteServer:
     number = tf.TensorSpec([], tf.int64)
     self._learn = _concrete(self._server.learn, number)
     self._learned = tf.constant(0, tf.int64)
+    # Whoever reads the predictors finds none that has learned in part.
+    self._learning = threading.Lock()
     self._reports = _concrete(self._read_reports)
     self._image = server_image.ServerImage(self._server)
     self._copy = tf.function(self._assign_to_model, autograph=False)
@@ -278,8 +281,11 @@ class RemoteServer:
   def learn(self) -> None:
     """Trains the predictors on what has arrived, and publishes."""
     # A step of Adam moves weights even where nothing is new.
-    if int(self._server.ledger.version.numpy()) > int(self._learned):
-      self._learned = self._learn(self._learned)
+    with self._learning:
+      if int(self._server.ledger.version.numpy()) > int(self._learned):
+        self._learned = self._learn(self._learned)
+        # Not on its way any more.
+        int(self._learned)
 
   def reports(self) -> tuple[np.ndarray, int]:
     """Returns the journal's rows as they lie, and the number of pushes."""
@@ -337,10 +343,7 @@ class RemoteServer:
     self._server.forget_partial_round()
 
   def load_from_model(self) -> None:
-    """Makes the model's weights, buffers and slots the server's.
-
-    An optimizer that is not built has no slots, and leaves the server's alone.
-    """
+    """Makes the model's weights, buffers and slots the server's."""
     self._shown = self._checksum()
     self.forget_partial_round()
     for part, indices in zip(self._server.shards, self.placement, strict=True):
@@ -350,13 +353,10 @@ class RemoteServer:
     self._server.buffers.assign([variable.value for variable in self.buffers])
     for copy, variable in zip(self._server.frozen, self.frozen, strict=True):
       copy.assign(variable.value)
-    inner = self._optimizer.inner_optimizer
-    if not inner.built:
-      return
     slots = {}
     for key, variable in self._keyed_local_state():
       slots[key] = tf.convert_to_tensor(variable.value)
-      if variable is inner._iterations:
+      if variable is self._optimizer.inner_optimizer._iterations:
         slots[key] *= self._pushes_per_local
     for part in (*self._server.shards, *self._server.tables):
       part.assign_slots(slots)
@@ -369,16 +369,19 @@ class RemoteServer:
     self._shown = self._checksum()
 
   def adopt_changes(self) -> None:
-    """Takes over weights that were set since the model was last given them."""
+    """Takes over what was set since the model was last given its weights."""
     if self._checksum() != self._shown:
       self.load_from_model()
 
   def _checksum(self) -> int:
-    """Returns a number that differs where the model's weights do."""
+    """Returns a number that differs where the model's weights or slots do."""
     checksum = 0
+    inner = self._optimizer.inner_optimizer
     # But for what validation moves: statistics that are measured for it, and
-    # the seeds that it draws from.
-    for variable in (*self._trainable, *self.frozen, *self._latest):
+    # the seeds that it draws from; and for the learning rate, which is passed
+    # on whenever it changes.
+    slots = [v for v in inner.variables if v is not inner._learning_rate]
+    for variable in (*self._trainable, *self.frozen, *self._latest, *slots):
       checksum = zlib.crc32(_bytes(variable), checksum)
     return checksum
 
@@ -414,7 +417,8 @@ class RemoteServer:
 
   def checkpoint(self) -> tf.train.Checkpoint:
     """Returns a checkpoint of the server as it is now."""
-    return self._image.checkpoint()
+    with self._learning:
+      return self._image.checkpoint()
 
   def restore(self, path: str) -> None:
     """Makes the state in a checkpoint the server's, and the model's.

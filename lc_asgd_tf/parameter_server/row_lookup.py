@@ -39,7 +39,7 @@ class RowLookup:
     """
     k = self._indices.get(id(table))
     if k is None:
-      # Frozen: it comes with the buffers.
+      # Frozen: pulled as a whole, once per dispatch.
       return tf.gather(tf.convert_to_tensor(table.value), ids)
     unique, positions = tf.unique(tf.reshape(ids, [-1]))
     rows = self._remote.pull_rows(k, unique)

@@ -146,6 +146,8 @@ class WorkerStep:
       [*weights, *lookup.rows],
       unconnected_gradients=tf.UnconnectedGradients.ZERO,
     )
+    # Those of keras.layers.Embedding are sparse.
+    gradients = [tf.convert_to_tensor(g) for g in gradients]
     if self._loss_scale is not None:
       gradients = [g / self._loss_scale for g in gradients]
     scope.check_only_updates(
@@ -172,7 +174,6 @@ class WorkerStep:
       _value(scope, variable, value)
       for variable, value in zip(self._metrics, metrics, strict=True)
     ]
-    gradients = [tf.convert_to_tensor(g) for g in gradients]
     gradients, of_rows = gradients[: len(weights)], gradients[len(weights) :]
     rows = lookup.messages(of_rows)
     return tf.cast(loss, tf.float32), gradients, rows, contributions, metrics

@@ -14,6 +14,12 @@ def owners(
   return list(getattr(optimizer, "optimizers", [optimizer]))
 
 
+def has_schedule(optimizer: keras.optimizers.Optimizer) -> bool:
+  """Returns whether the learning rate follows from the number of updates."""
+  schedule = keras.optimizers.schedules.LearningRateSchedule
+  return isinstance(optimizer._learning_rate, schedule)
+
+
 @contextlib.contextmanager
 def scaled(
   optimizer: keras.optimizers.Optimizer, factor: tf.Tensor | None

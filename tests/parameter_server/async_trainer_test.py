@@ -33,6 +33,8 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     "callbacks",
     "weights_set_meanwhile",
     "state_set_meanwhile",
+    "slots_set_meanwhile",
+    "learning_rate_functions",
     "interruptions",
     "checkpoints",
     "errors",
@@ -178,6 +180,16 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     self.assertEqual(result["seen"], [[0, 0], [1, 10], [2, 11]])
     self.assertEqual(result["losses"], [11, 13, 15])
 
+  def test_slots_that_callbacks_set_are_the_servers(self):
+    result = self.results["slots_set_meanwhile"]
+    self.assertEqual(result["iterations"], 1020)
+    # A velocity tends to -1, 64 of it take the weight 64 further.
+    self.assertAlmostEqual(result["weight"], -40 + 1 + 64 + 1, delta=0.01)
+
+  def test_a_learning_rate_may_be_a_function_of_the_coordinators(self):
+    ends = self.results["learning_rate_functions"]["ends"]
+    self.assertEqual(ends, [-40.0, -60.0])
+
   def test_a_learning_rate_set_at_the_end_of_an_epoch_stays(self):
     self.assertEqual(self.results["callbacks"]["last_rate"], 0.125)
 
@@ -195,6 +207,9 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     (pushes,) = result["stopped_pushes"]
     self.assertBetween(pushes, scenarios.DISPATCH, 200)
     self.assertEqual(result["after_stop"], -pushes)
+    # As in Keras, not without a batch, whose loss there would not be.
+    (pushes,) = result["stopped_at_begin"]
+    self.assertBetween(pushes, scenarios.DISPATCH, 200)
 
   def test_what_was_interrupted_pushes_no_more(self):
     result = self.results["interruptions"]
@@ -227,6 +242,8 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
   def test_what_is_unusual_is_as_in_keras(self):
     result = self.results["unusual_models"]
     self.assertEqual(result["own_loss"], [-10.0])
+    # Every example reads row 1 three times.
+    self.assertEqual(result["embedding"], [0.0, -30.0, 0.0, 0.0, 0.0])
     self.assertLess(result["statistics_moved"], 0.2)
     self.assertTrue(result["frozen"])
     # Six weights, which nobody sends any more.
@@ -244,6 +261,10 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
 
   @parameterized.parameters(
     ("not compiled", "UserError: The model is not compiled"),
+    (
+      "python generator",
+      "UserError: x returns a tf.data.Dataset.from_generator",
+    ),
     ("no loss", "ValueError: No loss to compute."),
     ("stock optimizer", "TypeError: The optimizer must be"),
     ("simulation", "UserError: The optimizer simulates num_workers=4"),
@@ -337,7 +358,7 @@ class WithoutClusterTest(parameterized.TestCase):
     (lambda *sizes: _batches(9), 9),
   )
   def test_functions_of_data_get_a_context_if_they_require_it(self, x, size):
-    _, spec, cardinality = async_trainer._inspect_data(x, num_workers=3)
+    _, spec, cardinality = async_trainer._inspect_data(x, 3, lambda: 0)
     self.assertEqual(spec.shape, [size])
     self.assertEqual(cardinality, 1)
 
@@ -348,7 +369,7 @@ class WithoutClusterTest(parameterized.TestCase):
     if users is not None:
       options.autotune.enabled = users
     on_worker, _, _ = async_trainer._inspect_data(
-      lambda: _batches(2).with_options(options), num_workers=1
+      lambda: _batches(2).with_options(options), 1, lambda: 0
     )
     with mock.patch.object(
       tf.distribute.coordinator,

@@ -36,6 +36,12 @@ class WeighTest(parameterized.TestCase):
       _weights(_CLASSES, class_weight), [3.0, 1.0, 1.0, 1.0]
     )
 
+  def test_what_is_no_class_has_weight_1(self):
+    ignored = np.array([-1, 0, -7, 5])
+    np.testing.assert_array_equal(
+      _weights(ignored, {0: 3.0, 1: 2.0}), [1.0, 3.0, 1.0, 1.0]
+    )
+
   def test_no_class_at_all(self):
     np.testing.assert_array_equal(_weights(_CLASSES, {}), np.ones(4))
 

@@ -371,6 +371,52 @@ def state_set_meanwhile(strategy):
   return {"seen": seen, "losses": losses}
 
 
+def slots_set_meanwhile(strategy):
+  """So does what the optimizer remembers, where no weight was touched."""
+  model = _counting_model()
+  trainer = new_trainer(model, strategy, lc_asgd_tf.ASGD(0.5, momentum=0.5))
+  inner = model.optimizer.inner_optimizer
+
+  def reset(epoch, logs=None):
+    if epoch == 1:
+      inner.iterations.assign(1000)
+      for momentum in inner.momentums:
+        momentum.assign(np.full(momentum.shape, 64.0))
+
+  trainer.fit(
+    _ones,
+    epochs=2,
+    steps_per_epoch=np.int64(20),
+    callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=reset)],
+    verbose=0,
+  )
+  return {
+    "iterations": int(model.optimizer.iterations),
+    "weight": float(model.get_weights()[1][0]),
+  }
+
+
+def learning_rate_functions(strategy):
+  """The coordinator calls what nobody else can."""
+  rate = tf.Variable(1.0)
+  model = _counting_model()
+  trainer = new_trainer(model, strategy, lc_asgd_tf.ASGD(lambda: 2.0 * rate))
+  ends = []
+
+  def on_epoch_end(epoch, logs=None):
+    ends.append(float(model.get_weights()[1][0]))
+    rate.assign(0.5)
+
+  trainer.fit(
+    _ones,
+    epochs=2,
+    steps_per_epoch=20,
+    callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)],
+    verbose=0,
+  )
+  return {"ends": ends}
+
+
 def _constant_loss(y_true, y_pred):
   return 1000.0 + 0.0 * _linear_loss(y_true, y_pred)
 
@@ -397,6 +443,17 @@ def interruptions(strategy):
     slow_ones, epochs=2, steps_per_epoch=many, verbose=0, callbacks=[Stop()]
   )
   after_stop = float(model.get_weights()[1][0])
+  at_begin = trainer.fit(
+    slow_ones,
+    epochs=2,
+    steps_per_epoch=many,
+    verbose=0,
+    callbacks=[
+      keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: setattr(model, "stop_training", True)
+      )
+    ],
+  )
   try:
     trainer.fit(_ones, steps_per_epoch=many, verbose=0, callbacks=[Interrupt()])
     interrupted = False
@@ -414,6 +471,7 @@ def interruptions(strategy):
   return {
     "stopped_pushes": stopped.history["pushes"],
     "after_stop": after_stop,
+    "stopped_at_begin": at_begin.history["pushes"],
     "interrupted": interrupted,
     "after_save": after_save,
     "pushes": counts["pushes"],
@@ -516,6 +574,16 @@ def errors(strategy):
   attempt(
     "not compiled",
     lambda: lc_asgd_tf.AsyncTrainer(_counting_model(), strategy),
+  )
+  attempt(
+    "python generator",
+    lambda: compiled(asgd()).fit(
+      lambda: tf.data.Dataset.from_generator(
+        lambda: [(np.ones(3), np.ones(1))],
+        output_signature=(tf.TensorSpec((3,)), tf.TensorSpec((1,))),
+      ).batch(1),
+      steps_per_epoch=1,
+    ),
   )
   attempt(
     "no loss",
@@ -723,6 +791,19 @@ def unusual_models(strategy):
   trainer.fit(_ones, steps_per_epoch=10, verbose=0)
   own_loss = model.get_weights()[1].tolist()
 
+  embedding = keras.Sequential(
+    [
+      keras.Input((3,), dtype="int32"),
+      keras.layers.Embedding(5, 1, embeddings_initializer="zeros"),
+      keras.layers.Flatten(),
+    ]
+  )
+  scaled = lc_asgd_tf.AsyncOptimizer(
+    keras.optimizers.SGD(1.0, loss_scale_factor=8.0)
+  )
+  trainer = new_trainer(embedding, strategy, scaled)
+  trainer.fit(_ones, steps_per_epoch=10, verbose=0)
+
   model = keras.Sequential(
     [
       keras.Input((3,)),
@@ -752,6 +833,7 @@ def unusual_models(strategy):
   return {
     "freezing_spares": traveled - _traveled(trainer),
     "own_loss": own_loss,
+    "embedding": np.ravel(embedding.get_weights()[0]).tolist(),
     "statistics_moved": float(moved),
     "frozen": all(map(np.array_equal, frozen, model.layers[0].get_weights())),
     "iterations": int(optimizer.iterations),

@@ -410,8 +410,10 @@ class UsersClusterTest(parameterized.TestCase):
     process.communicate()
     self.assert_continues(*arguments)
 
-  @parameterized.parameters(("asgd", 1), ("ssgd", 2))
-  def test_tasks_go_and_come_back(self, optimizer, pushes_per_update):
+  @parameterized.parameters(("asgd", 1, False), ("ssgd", 2, True))
+  def test_tasks_go_and_come_back(
+    self, optimizer, pushes_per_update, replaced_at_once
+  ):
     arguments = (
       f"--optimizer={optimizer}",
       "--steps_per_epoch=100",
@@ -432,16 +434,19 @@ class UsersClusterTest(parameterized.TestCase):
     self.serve("worker", 1)
     self.wait_until(lambda: self.pushes(1) > away)
 
-    # Without a ps, it cannot go on.
+    # Without a ps, it cannot go on; nor with another one in its place.
     self.kill("ps", 0)
+    if replaced_at_once:
+      self.serve("ps", 0)
     _, stderr = process.communicate(timeout=90)
     self.assertEqual(process.returncode, 1)
     self.assertLen(stderr.splitlines(), 1, stderr)
     self.assertIn("a ps of the cluster is gone", stderr)
     self.assertIn("--resume --output_dir=run", stderr)
 
-    # With another one, it does, from the last epoch that was over.
-    self.serve("ps", 0)
+    # It is continued from the last epoch that was over.
+    if not replaced_at_once:
+      self.serve("ps", 0)
     self.assert_continues(*arguments, pushes_per_update=pushes_per_update)
 
 
