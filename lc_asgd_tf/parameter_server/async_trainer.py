@@ -221,16 +221,16 @@ class AsyncTrainer:
         self._remote.adopt_changes()
         try:
           self._train_epoch(iterator, steps_per_epoch, callbacks)
-        except tf.errors.OutOfRangeError as error:
-          raise errors.UserError(
-            "The data set of a worker has no batch: return one with at least "
-            "one for each of them."
-          ) from error
-        except BaseException:
+        except BaseException as error:
           self._interrupted = True
           # What it raised matters more than a ps that is gone.
           with contextlib.suppress(tf.errors.OpError):
             self._remote.cancel(self._dispatched)
+          if isinstance(error, tf.errors.OutOfRangeError):
+            raise errors.UserError(
+              "The data set of a worker has no batch: return one with at least "
+              "one for each of them."
+            ) from error
           raise
         logs = self._metrics.logs() | self._remote.statistics().logs()
         model.optimizer.check_loss(logs.get("loss", 0.0))
