@@ -20,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 
 from lc_asgd_tf.cluster import ports, resources
@@ -159,10 +160,13 @@ class LocalCluster:
     self.start()
     return self
 
-  def __exit__(self, kind: object, error: object, traceback: object) -> None:
+  def __exit__(self, kind: object, error: object, frames: object) -> None:
     failure = None
     try:
       failure = self._failure_behind(error)
+      if failure or isinstance(error, KeyboardInterrupt):
+        # Or what they created would go after the tasks.
+        traceback.clear_frames(frames)
       # Before the tasks go, what TensorFlow keeps on them for objects that only
       # refer to each other by now.
       gc.collect()
