@@ -164,7 +164,7 @@ class LocalCluster:
     failure = None
     try:
       failure = self._failure_behind(error)
-      if failure or isinstance(error, KeyboardInterrupt):
+      if failure:
         # Or what they created would go after the tasks.
         traceback.clear_frames(frames)
       # Before the tasks go, what TensorFlow keeps on them for objects that only
