@@ -7,3 +7,7 @@ class UserError(ValueError):
   The command-line programs print the message alone and exit with status 2;
   from Python it is an ordinary `ValueError`.
   """
+
+
+class DamagedError(UserError):
+  """A file that is there, but not as it was written."""

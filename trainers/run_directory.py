@@ -183,8 +183,12 @@ class RunDirectory:
     """The delay of every push."""
     return self.path / "trace.csv"
 
-  def keep_epochs(self, epochs: int) -> None:
+  def keep_epochs(self, epochs: int, damaged: int = 0) -> None:
     """Drops history from that epoch on, which is about to be repeated.
+
+    Args:
+      epochs: how many the checkpoint has seen from which the run goes on.
+      damaged: how many later checkpoints there are that cannot be read.
 
     Raises:
       UserError: if there is more of it than a run can have without a later
@@ -194,7 +198,7 @@ class RunDirectory:
     for row in self.history():
       (rows if int(row["epoch"]) < epochs else later).append(row)
     # A run that dies between the two has one more epoch in its history.
-    if len(later) > 1:
+    if len(later) > 1 + damaged:
       raise errors.UserError(
         f"{self.history_csv} goes on after epoch {epochs}, up to which there "
         f"are checkpoints in {self.checkpoints}: put the missing ones back, or "

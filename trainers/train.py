@@ -232,7 +232,13 @@ def _train(stack, external, local, directory) -> dict[str, object]:
   if output.resume:
     trainer.build(dataset_fn)
     initial_epoch = checkpoint.restore_latest()
-    directory.keep_epochs(initial_epoch)
+    directory.keep_epochs(initial_epoch, damaged=checkpoint.passed_over)
+    if checkpoint.passed_over:
+      print(
+        f"the latest checkpoint in {directory.checkpoints} is damaged: going "
+        f"on after epoch {initial_epoch}",
+        file=sys.stderr,
+      )
   callbacks = [
     # Before the checkpoint: a run that dies in between does this epoch again,
     # and its row goes (see `keep_epochs`).

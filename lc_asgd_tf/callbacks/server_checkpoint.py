@@ -5,6 +5,7 @@ import re
 
 import keras
 import tensorflow as tf
+from absl import logging
 
 from lc_asgd_tf import errors, parameter_server
 
@@ -16,7 +17,8 @@ class ServerCheckpoint(keras.callbacks.Callback):
 
   A checkpoint has the weights, the inner optimizer's slots, versions, journal
   and predictors: all but the workers' snapshots, which a continued run pulls
-  anew. Half-written checkpoints are never the latest.
+  anew. Half-written checkpoints are never the latest; one that is damaged, as a
+  machine leaves it that loses power, is passed over.
 
   Example:
   ```python
@@ -32,6 +34,9 @@ class ServerCheckpoint(keras.callbacks.Callback):
     trainer: the trainer whose server is meant.
     directory: where the checkpoints go; on the coordinator's file system.
     max_to_keep: how many of the latest to keep.
+
+  Attributes:
+    passed_over: how many later checkpoints `restore_latest` could not read.
 
   Raises:
     UserError: if the directory's name has a character of patterns, by which
@@ -54,21 +59,34 @@ class ServerCheckpoint(keras.callbacks.Callback):
       )
     self._max_to_keep = max_to_keep
     self._manager = None
+    self.passed_over = 0
 
   def restore_latest(self) -> int:
-    """Restores the latest checkpoint, if any.
+    """Restores the latest checkpoint that can be read, if there is any.
 
     Returns:
       How many epochs it had seen; 0 if there is none.
 
     Raises:
-      ValueError: if it is of another model, optimizer or cluster.
+      ValueError: if it is of another model, optimizer or cluster, or all are
+        damaged.
     """
-    latest = tf.train.latest_checkpoint(self._directory)
-    if latest is None:
-      return 0
-    self._trainer.restore(latest)
-    return int(latest.rsplit("-", maxsplit=1)[1])
+    self.passed_over = 0
+    state = tf.train.get_checkpoint_state(self._directory)
+    damage = None
+    for path in reversed(state.all_model_checkpoint_paths if state else ()):
+      try:
+        self._trainer.restore(path)
+      except (errors.DamagedError, tf.errors.NotFoundError) as error:
+        logging.warning("Passed over: %s", error)
+        self.passed_over += 1
+        if isinstance(error, errors.DamagedError):
+          damage = damage or error
+        continue
+      return int(path.rsplit("-", maxsplit=1)[1])
+    if damage:
+      raise damage
+    return 0
 
   def on_epoch_end(self, epoch: int, logs=None) -> None:
     """Saves; the checkpoint's number is that of the epochs seen."""

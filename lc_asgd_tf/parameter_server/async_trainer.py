@@ -282,6 +282,7 @@ class AsyncTrainer:
 
     Raises:
       ValueError: if the checkpoint is of another model, optimizer or cluster.
+      DamagedError: a `ValueError`, if it cannot be read.
       tf.errors.NotFoundError: if there is none.
     """
     remote = self._built_remote()
@@ -294,10 +295,10 @@ class AsyncTrainer:
         "of workers and ps tasks, or another version of lc_asgd_tf wrote it; "
         "start without it, or with the same ones."
       ) from error
-    except (IndexError, tf.errors.DataLossError) as error:
-      raise errors.UserError(
-        f"The checkpoint {path} is damaged ({error}): put it back as it was, "
-        "or begin anew without it."
+    except tf.errors.DataLossError as error:
+      raise errors.DamagedError(
+        f"The checkpoint {path} is damaged ({error.message}): put it back as "
+        "it was, or begin anew without it."
       ) from error
 
   def save(self, prefix: str) -> str:

@@ -64,10 +64,18 @@ class ServerImage:
     Raises:
       ValueError: if the checkpoint is of other variables; nothing is changed.
       tf.errors.NotFoundError: if there is no checkpoint.
+      tf.errors.DataLossError: if it cannot be read; nothing is changed.
     """
-    if not self._fits(path):
-      raise ValueError(f"The checkpoint {path} is of other variables.")
-    self.checkpoint().restore(path).assert_consumed()
+    checkpoint = self.checkpoint()
+    try:
+      if not self._fits(path):
+        raise ValueError(f"The checkpoint {path} is of other variables.")
+      checkpoint.restore(path).assert_consumed()
+    except tf.errors.NotFoundError:
+      raise
+    # TensorFlow has no class for what is wrong with a file.
+    except (IndexError, tf.errors.OpError) as error:
+      raise tf.errors.DataLossError(None, None, str(error)) from error
     for variable, copy in self._pairs():
       variable.assign(copy)
 

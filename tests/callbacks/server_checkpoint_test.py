@@ -1,5 +1,8 @@
 """Tests for where checkpoints of the server may lie."""
 
+import os
+
+import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from lc_asgd_tf import callbacks, errors
@@ -13,6 +16,56 @@ class DirectoryTest(parameterized.TestCase):
 
   def test_takes_other_names(self):
     callbacks.ServerCheckpoint(None, "my run/lr=0.1, ü (2)~")
+
+
+class _Trainer:
+  """Writes and restores one number."""
+
+  def __init__(self):
+    self.number = tf.Variable(0.0)
+    self.checkpoint = tf.train.Checkpoint(number=self.number)
+
+  def restore(self, path):
+    if os.path.getsize(f"{path}.index") == 0:
+      raise errors.DamagedError(f"{path} is damaged")
+    self.checkpoint.restore(path).assert_consumed()
+
+
+class RestoreLatestTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.directory = self.create_tempdir().full_path
+    self.trainer = _Trainer()
+    self.callback = callbacks.ServerCheckpoint(
+      self.trainer, self.directory, max_to_keep=3
+    )
+    for epoch in range(4):
+      self.trainer.number.assign(epoch + 1.0)
+      self.callback.on_epoch_end(epoch)
+    self.trainer.number.assign(0.0)
+
+  def _index(self, epochs):
+    return os.path.join(self.directory, f"ckpt-{epochs}.index")
+
+  @parameterized.parameters(((), 4), ((4,), 3), ((4, 3), 2), ((3,), 4))
+  def test_takes_the_latest_that_can_be_read(self, damaged, expected):
+    for epochs in damaged:
+      os.truncate(self._index(epochs), 0)
+    self.assertEqual(self.callback.restore_latest(), expected)
+    self.assertEqual(self.trainer.number.numpy(), expected)
+    self.assertEqual(self.callback.passed_over, 4 - expected)
+
+  def test_says_that_all_are_damaged(self):
+    for epochs in (2, 3, 4):
+      os.truncate(self._index(epochs), 0)
+    with self.assertRaisesRegex(errors.UserError, "ckpt-4 is damaged"):
+      self.callback.restore_latest()
+
+  def test_without_any(self):
+    other = callbacks.ServerCheckpoint(
+      self.trainer, self.create_tempdir().full_path
+    )
+    self.assertEqual(other.restore_latest(), 0)
 
 
 if __name__ == "__main__":

@@ -231,7 +231,9 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     self.assertTrue(result["restored_slots"])
     self.assertEqual(result["version"], 30)
     self.assertIn("does not fit", result["error"])
-    self.assertIn("is damaged", result["damaged"])
+    self.assertLen(result["damaged"], 6)
+    for message in result["damaged"]:
+      self.assertIn("is damaged", message)
 
   def test_a_checkpoint_is_of_the_server_there_is(self):
     result = self.results["checkpoints"]

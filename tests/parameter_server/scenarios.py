@@ -2,6 +2,7 @@
 
 import math
 import os
+import pathlib
 import signal
 import tempfile
 import time
@@ -13,6 +14,7 @@ import tensorflow as tf
 import lc_asgd_tf
 from benchmarks import slow_data
 from lc_asgd_tf import compensation
+from lc_asgd_tf import errors as errors_lib
 from lc_asgd_tf.cluster import resources
 
 BATCH = 4
@@ -522,13 +524,18 @@ def checkpoints(strategy):
       error = ""
     except ValueError as raised:
       error = str(raised)
-    data = f"{path}.data-00000-of-00001"
-    os.truncate(data, os.path.getsize(data) // 2)
-    try:
-      trainer.restore(path)
-      damaged = ""
-    except ValueError as raised:
-      damaged = str(raised)
+    damaged = []
+    for name in ("data-00000-of-00001", "index"):
+      whole = pathlib.Path(f"{path}.{name}").read_bytes()
+      for rest in (whole[: len(whole) // 2], b"", whole[::-1]):
+        pathlib.Path(f"{path}.{name}").write_bytes(rest)
+        try:
+          trainer.restore(path)
+          damaged.append("")
+        except errors_lib.DamagedError as raised:
+          damaged.append(str(raised))
+      pathlib.Path(f"{path}.{name}").write_bytes(whole)
+    trainer.restore(path)
   return {
     "damaged": damaged,
     "restored_latest": restored_latest,

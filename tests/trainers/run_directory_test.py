@@ -39,6 +39,12 @@ class KeepEpochsTest(parameterized.TestCase):
     self.directory.keep_epochs(checkpoint)
     self.assertEqual(self._epochs(), list(range(checkpoint)))
 
+  def test_drops_more_where_a_checkpoint_is_damaged(self):
+    with self.assertRaisesRegex(UserError, "put the missing ones back"):
+      self.directory.keep_epochs(0, damaged=1)
+    self.directory.keep_epochs(1, damaged=1)
+    self.assertEqual(self._epochs(), [0])
+
   @parameterized.parameters(0, 1)
   def test_refuses_to_lose_more(self, checkpoint):
     with self.assertRaisesRegex(UserError, "put the missing ones back"):
