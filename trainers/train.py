@@ -122,8 +122,8 @@ def _blame_lost(external, error, directory) -> None:
   """Raises `_LostTask`, if that is what an error came from."""
   import tensorflow as tf
 
-  # The latter where it has been started again already. The coordinator goes on
-  # without a worker.
+  # Without a worker, the coordinator goes on. A ps that has been started again
+  # aborts calls that were meant for the one before it.
   lost = tf.errors.UnavailableError, tf.errors.AbortedError
   if external is not None and isinstance(error, lost):
     raise _LostTask(
