@@ -65,9 +65,12 @@ def _call(main: Callable[[list[str]], int | None], argv: list[str]) -> int:
     print(end="", flush=True)
     return status
   except BrokenPipeError:
-    # Python would try once more at the end.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    _exit("nobody reads standard output any more", _UNREAD)
+    _silence(sys.stdout)
+    try:
+      _exit("nobody reads standard output any more", _UNREAD)
+    except BrokenPipeError:
+      _silence(sys.stderr)
+      sys.exit(_UNREAD)
   except Exception as error:
     message = str(error)
     # In words, since that is all that TensorFlow and HDF5 pass on.
@@ -76,6 +79,11 @@ def _call(main: Callable[[list[str]], int | None], argv: list[str]) -> int:
     elif not _is_bad_input(error):
       raise
     _exit(message, _BAD_INPUT)
+
+
+def _silence(stream) -> None:
+  """Lets nobody hear what Python would try to say once more at the end."""
+  os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _is_bad_input(error: Exception) -> bool:

@@ -113,7 +113,11 @@ class RunDirectory:
     """
     if not self._resumed:
       # A run that failed early may have left its own.
-      if not self._settings_or({}).keys() <= settings.keys():
+      try:
+        is_ours = self._settings_or({}).keys() <= settings.keys()
+      except errors.UserError:
+        is_ours = False
+      if not is_ours:
         raise errors.UserError(
           f"{self.settings} exists, and would be overwritten: pass another "
           "--output_dir."

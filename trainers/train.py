@@ -115,7 +115,7 @@ def main(argv: list[str]) -> int:
 
 
 class _LostTask(RuntimeError):
-  """A ps of the user's own cluster is gone."""
+  """A task of the user's own cluster is gone without which it cannot go on."""
 
 
 def _blame_lost(external, error, directory) -> None:
@@ -126,9 +126,11 @@ def _blame_lost(external, error, directory) -> None:
   # aborts calls that were meant for the one before it.
   lost = tf.errors.UnavailableError, tf.errors.AbortedError
   if external is not None and isinstance(error, lost):
+    is_worker = "/job:worker" in str(error) and "/job:ps" not in str(error)
     raise _LostTask(
-      "a ps of the cluster is gone: start its lc-asgd-serve again, and go on "
-      f"with --resume --output_dir={directory.path}"
+      f"a {'worker' if is_worker else 'ps'} of the cluster is gone: start its "
+      "lc-asgd-serve again, and go on with --resume "
+      f"--output_dir={directory.path}"
     ) from error
 
 

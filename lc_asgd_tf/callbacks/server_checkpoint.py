@@ -77,11 +77,12 @@ class ServerCheckpoint(keras.callbacks.Callback):
     for path in reversed(state.all_model_checkpoint_paths if state else ()):
       try:
         self._trainer.restore(path)
-      except (errors.DamagedError, tf.errors.NotFoundError) as error:
+      except tf.errors.NotFoundError:
+        continue  # Somebody has deleted it.
+      except errors.DamagedError as error:
         logging.warning("Passed over: %s", error)
         self.passed_over += 1
-        if isinstance(error, errors.DamagedError):
-          damage = damage or error
+        damage = damage or error
         continue
       return int(path.rsplit("-", maxsplit=1)[1])
     if damage:

@@ -114,8 +114,9 @@ class LocalCluster:
         workers, in this order; any free ports if None.
       on_failure: Called once, in a thread of the cluster's, as soon as a
         serving task ends by itself. Meant to interrupt a coordinator that waits
-        for that task, as `interrupt_main_thread` does; None to go on without
-        it.
+        for that task, as `interrupt_main_thread` does, for a context in the
+        main thread; None to go on without it. With anything but the default,
+        call `check`.
       start_timeout: Seconds that all tasks together may take until they
         serve; if None, 60 plus 10 per task.
       environ: What the tasks inherit, by default `os.environ` as it is now.
@@ -177,15 +178,25 @@ class LocalCluster:
 
   def _failure_behind(self, error: object) -> TaskFailure | None:
     """Returns the end of a task, if that is what an error came from."""
-    if error is None or self._on_failure is None:
+    if self._on_failure is not interrupt_main_thread:
       return None
+    if error is None:
+      # An interrupt that comes within a finalizer is lost.
+      return self._failure
     import tensorflow as tf  # It is loaded by now.
 
+    if not isinstance(
+      error, KeyboardInterrupt | tf.errors.OpError | RuntimeError
+    ):
+      return None
     wait = 0.0
-    if not isinstance(error, KeyboardInterrupt):
-      if not isinstance(error, tf.errors.OpError | RuntimeError):
-        return None
-      # Who has called a task that is gone may know it before the cluster.
+    # Who has called a task that is gone may know it before the cluster.
+    calls_failed = tf.errors.UnavailableError | tf.errors.AbortedError
+    if (
+      isinstance(error, calls_failed | tf.errors.CancelledError)
+      # What TensorFlow makes of an interrupt that comes while it raises.
+      or "REPLACED BY KeyboardInterrupt" in str(error)
+    ):
       wait = _SECONDS_TO_NOTICE
     try:
       self.check(wait)

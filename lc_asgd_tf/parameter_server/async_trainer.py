@@ -424,8 +424,9 @@ class AsyncTrainer:
       try:
         return result.fetch()
       # TensorFlow calls a result ready before it is home: when its worker dies
-      # in between, another one does the dispatch anew.
-      except tf.errors.UnavailableError:
+      # in between, another one does the dispatch anew. Which error that makes
+      # depends on whether the worker has been started again.
+      except tf.errors.OpError:
         # Raises what the coordinator does not recover from.
         if self._coordinator.done():
           return result.fetch()

@@ -10,6 +10,12 @@ from lc_asgd_tf.parameter_server import packed_reader
 
 # How a checkpoint names the value of a variable.
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_DAMAGE = (
+  IndexError,
+  tf.errors.OpError,
+  tf.errors.DataLossError,
+  tf.errors.OutOfRangeError,
+)
 
 
 class ServerImage:
@@ -71,10 +77,11 @@ class ServerImage:
       if not self._fits(path):
         raise ValueError(f"The checkpoint {path} is of other variables.")
       checkpoint.restore(path).assert_consumed()
-    except tf.errors.NotFoundError:
-      raise
-    # TensorFlow has no class for what is wrong with a file.
     except (IndexError, tf.errors.OpError) as error:
+      # TensorFlow has no class of its own for most of what can be wrong with a
+      # file; what has one, such as a file system that is away, is no damage.
+      if type(error) not in _DAMAGE:
+        raise
       raise tf.errors.DataLossError(None, None, str(error)) from error
     for variable, copy in self._pairs():
       variable.assign(copy)

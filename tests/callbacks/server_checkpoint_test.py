@@ -26,6 +26,8 @@ class _Trainer:
     self.checkpoint = tf.train.Checkpoint(number=self.number)
 
   def restore(self, path):
+    if not os.path.exists(f"{path}.index"):
+      raise tf.errors.NotFoundError(None, None, path)
     if os.path.getsize(f"{path}.index") == 0:
       raise errors.DamagedError(f"{path} is damaged")
     self.checkpoint.restore(path).assert_consumed()
@@ -60,6 +62,16 @@ class RestoreLatestTest(parameterized.TestCase):
       os.truncate(self._index(epochs), 0)
     with self.assertRaisesRegex(errors.UserError, "ckpt-4 is damaged"):
       self.callback.restore_latest()
+
+  def test_what_is_not_there_is_not_damaged(self):
+    os.truncate(self._index(4), 0)
+    os.remove(self._index(3))
+    self.assertEqual(self.callback.restore_latest(), 2)
+    self.assertEqual(self.callback.passed_over, 1)
+    os.remove(self._index(2))
+    os.remove(self._index(4))
+    self.assertEqual(self.callback.restore_latest(), 0)
+    self.assertEqual(self.callback.passed_over, 0)
 
   def test_without_any(self):
     other = callbacks.ServerCheckpoint(

@@ -200,6 +200,13 @@ class FailingClusterTest(parameterized.TestCase):
         threading.Event().wait(30)
     self.assertEmpty(processes.survivors(cluster.pids.values(), 1))
 
+  def test_death_whose_interrupt_is_lost(self):
+    with mock.patch.object(signal, "pthread_kill"):
+      with self.assertRaises(TaskFailure):
+        with LocalCluster(1, 1, _folder(self)) as cluster:
+          os.kill(cluster.pids["worker 0"], signal.SIGKILL)
+          time.sleep(2)
+
   @parameterized.parameters(
     (tf.errors.UnavailableError(None, None, "gone"), TaskFailure),
     (RuntimeError("REPLACED BY KeyboardInterrupt"), TaskFailure),

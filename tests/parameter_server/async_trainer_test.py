@@ -308,7 +308,18 @@ class OneWorkerTest(cluster_case.ClusterTestCase):
   MODULE = scenarios.__name__
   NUM_WORKERS = 1
   NUM_PS = 2
-  SCENARIOS = ("sequential", "class_weights", "preempted")
+  SCENARIOS = (
+    "sequential",
+    "class_weights",
+    "preempted",
+    "result_on_its_way",
+  )
+
+  def test_a_worker_may_die_before_its_result_is_home(self):
+    result = self.results["result_on_its_way"]
+    # The iterator, and at least one dispatch twice.
+    self.assertGreater(result["announced"], 1 + 40 // scenarios.DISPATCH)
+    self.assertBetween(result["pushes"], 60, 60 + 2 * scenarios.DISPATCH)
 
   def test_a_worker_that_comes_back_knows_how_far_training_has_come(self):
     result = self.results["preempted"]

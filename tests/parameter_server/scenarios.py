@@ -6,10 +6,12 @@ import pathlib
 import signal
 import tempfile
 import time
+from unittest import mock
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.distribute.coordinator import values
 
 import lc_asgd_tf
 from benchmarks import slow_data
@@ -21,6 +23,8 @@ BATCH = 4
 STEPS = 200
 # Small, so that the coordinator dispatches often and workers meet.
 DISPATCH = 5
+# Tasks that were started in place of workers that had been killed.
+_REPLACEMENTS = []
 
 
 class Examples(keras.metrics.Metric):
@@ -752,6 +756,15 @@ def seeds(strategy):
   return {"iterations": int(model.optimizer.iterations)}
 
 
+def _replace_worker(cluster):
+  """Kills the worker, and starts another in its place."""
+  pids = [t.process.pid for t in _REPLACEMENTS] or [cluster.pids["worker 0"]]
+  os.kill(pids[-1], signal.SIGKILL)
+  # It ends with this process, too.
+  machine = resources.Machine.detect(os.environ)
+  _REPLACEMENTS.append(cluster._spawn(machine, "worker", 0))
+
+
 def preempted(strategy, cluster):
   """A worker is gone after an epoch, and comes back with other data."""
 
@@ -762,10 +775,7 @@ def preempted(strategy, cluster):
   class Preempt(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
       if epoch == 1:
-        os.kill(cluster.pids["worker 0"], signal.SIGKILL)
-        # It ends with this process, too.
-        machine = resources.Machine.detect(os.environ)
-        self.task = cluster._spawn(machine, "worker", 0)
+        _replace_worker(cluster)
 
   def loss(y_true, y_pred):
     return tf.reduce_mean(y_true + 0.0 * y_pred, axis=-1)
@@ -776,6 +786,25 @@ def preempted(strategy, cluster):
     dataset_fn, epochs=3, steps_per_epoch=20, callbacks=[Preempt()], verbose=0
   )
   return {"loss": history.history["loss"], "pushes": trainer.reports()[1]}
+
+
+def result_on_its_way(strategy, cluster):
+  """A worker dies, and is back, between a result's announcement and itself."""
+  model = _counting_model()
+  trainer = new_trainer(model, strategy, lc_asgd_tf.ASGD(1.0))
+  trainer.fit(_ones, steps_per_epoch=20, verbose=0)
+  announce = values.RemoteValueImpl._set_values
+  announced = []
+
+  def die_first(result, tensors):
+    announced.append(result)
+    if len(announced) == 4:
+      _replace_worker(cluster)
+    announce(result, tensors)
+
+  with mock.patch.object(values.RemoteValueImpl, "_set_values", die_first):
+    trainer.fit(_ones, steps_per_epoch=40, verbose=0)
+  return {"pushes": trainer.reports()[1], "announced": len(announced)}
 
 
 def _traveled(trainer):

@@ -28,7 +28,12 @@ if __name__ == "__main__":
 
 class ProgramTest(parameterized.TestCase):
   def run_program(
-    self, body, *arguments, installed=False, stdout=subprocess.PIPE
+    self,
+    body,
+    *arguments,
+    installed=False,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
   ):
     folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
     (folder / "sheep.py").write_text(PROGRAM.format(body=body))
@@ -42,7 +47,7 @@ class ProgramTest(parameterized.TestCase):
     return subprocess.run(
       [sys.executable, "-c", search + start],
       stdout=stdout,
-      stderr=subprocess.PIPE,
+      stderr=stderr,
       text=True,
     )
 
@@ -91,6 +96,13 @@ class ProgramTest(parameterized.TestCase):
     os.close(write)
     self.assertEqual(ended.returncode, 141)
     self.assertEqual(ended.stderr, "nobody reads standard output any more\n")
+
+  def test_nobody_reads_anything(self):
+    read, write = os.pipe()
+    os.close(read)
+    ended = self.run_program("print('sheep')", stdout=write, stderr=write)
+    os.close(write)
+    self.assertEqual(ended.returncode, 141)
 
   def test_prints_what_ascii_has(self):
     with mock.patch.dict(os.environ, PYTHONIOENCODING="ascii"):

@@ -98,7 +98,7 @@ class SettingsTest(parameterized.TestCase):
     path = pathlib.Path(self.create_tempdir().full_path)
     (path / "settings.json").write_text(text)
     directory = run_directory.RunDirectory(str(path))
-    with self.assertRaisesRegex(UserError, "settings.json"):
+    with self.assertRaisesRegex(UserError, "settings.json exists, and would"):
       directory.keep_settings({"model": "mlp"})
     self.assertEqual((path / "settings.json").read_text(), text)
 
