@@ -179,7 +179,7 @@ class AsyncTrainer:
     if steps_per_epoch is not None:
       steps_per_epoch = int(steps_per_epoch)
     dataset_fn, element_spec, cardinality = _inspect_data(
-      x, self.num_workers, lambda: self._remote.pushes(), class_weight
+      x, self.num_workers, self._pushes, class_weight
     )
     if steps_per_epoch is None:
       if cardinality < 0:
@@ -269,9 +269,7 @@ class AsyncTrainer:
     Args:
       x: as in `fit`.
     """
-    _, element_spec, _ = _inspect_data(
-      x, self.num_workers, lambda: self._remote.pushes()
-    )
+    _, element_spec, _ = _inspect_data(x, self.num_workers, self._pushes)
     self._build(element_spec)
 
   def restore(self, path: str) -> None:
@@ -322,6 +320,10 @@ class AsyncTrainer:
     if self._remote is None:
       raise RuntimeError("There is no server yet: call build or fit first.")
     return self._remote
+
+  def _pushes(self) -> tf.Tensor:
+    """Returns how many there have been, once the data have built the server."""
+    return self._remote.pushes()
 
   def _build(self, element_spec) -> None:
     """Creates the server, unless it is there for this compilation."""

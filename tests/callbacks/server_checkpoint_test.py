@@ -1,4 +1,4 @@
-"""Tests for where checkpoints of the server may lie."""
+"""Tests for where checkpoints of the server lie, and which is restored."""
 
 import os
 
