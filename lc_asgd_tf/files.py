@@ -1,6 +1,7 @@
 """Files that are whole or not there."""
 
 import contextlib
+import fcntl
 import os
 import pathlib
 from collections.abc import Callable
@@ -32,6 +33,8 @@ def append(
 ) -> None:
   """Adds all of this to the end of a file, or nothing.
 
+  Several processes may add to it.
+
   Args:
     path: of the file, made if needed.
     content: what to add.
@@ -41,6 +44,7 @@ def append(
     OSError: if there is no room for it, or the file cannot be written.
   """
   with open(path, "ab", buffering=0) as file:
+    _lock(file)
     written = 0
     try:
       while written < len(content):
@@ -51,3 +55,24 @@ def append(
       with contextlib.suppress(OSError):
         file.truncate(file.tell() - written)
       raise
+
+
+def drop_partial_line(path: str | os.PathLike[str]) -> None:
+  """Ends a file after its last whole line, so that it can be added to.
+
+  A process that was killed may have left a part of one.
+  """
+  with open(path, "r+b") as file:
+    # What another process is adding is no part any more.
+    _lock(file)
+    content = file.read()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+      file.truncate(whole)
+
+
+def _lock(file) -> None:
+  """Keeps other processes out until the file is closed."""
+  # Not every network file system can do this.
+  with contextlib.suppress(OSError):
+    fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,6 +1,8 @@
 import contextlib
+import fcntl
 import pathlib
 import resource
+from concurrent import futures
 
 from absl.testing import absltest, parameterized
 
@@ -37,6 +39,29 @@ class AppendTest(parameterized.TestCase):
       self.assertEqual(self.path.read_bytes(), b"one\n")
     files.append(self.path, b"two\n")
     self.assertEqual(self.path.read_bytes(), b"one\ntwo\n")
+
+  def test_drops_what_is_no_whole_line(self):
+    for content, whole in ((b"", b""), (b"a", b""), (b"a\nb", b"a\n")):
+      self.path.write_bytes(content)
+      files.drop_partial_line(self.path)
+      self.assertEqual(self.path.read_bytes(), whole)
+
+  @parameterized.parameters(
+    (lambda path: files.append(path, b"two\n"), b"one\ntwo\n"),
+    (files.drop_partial_line, b"one\n"),
+  )
+  def test_waits_for_who_is_adding(self, change, expected):
+    with futures.ThreadPoolExecutor() as pool:
+      with open(self.path, "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(b"on")
+        file.flush()
+        changed = pool.submit(change, self.path)
+        with self.assertRaises(futures.TimeoutError):
+          changed.result(timeout=0.5)
+        file.write(b"e\n")
+      changed.result()
+    self.assertEqual(self.path.read_bytes(), expected)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(cell_lib.Cell))
 class Store:
   """Results of a comparison, on disk as soon as they are there.
 
+  Several processes may keep theirs in one directory at once.
+
   Args:
     directory: where `results.jsonl` is, or is to be; created if missing.
 
@@ -28,7 +30,7 @@ class Store:
     try:
       self.path.parent.mkdir(parents=True, exist_ok=True)
       self.path.touch()
-      _drop_half_written_line(self.path)
+      files.drop_partial_line(self.path)
       self._records = read(self.path)
     except OSError as error:
       raise errors.UserError(
@@ -103,12 +105,3 @@ def read(path: str | os.PathLike[str]) -> list[dict[str, object]]:
       ) from error
     records.append(record)
   return records
-
-
-def _drop_half_written_line(path: pathlib.Path) -> None:
-  """Ends the file after its last whole line, so that it can be added to."""
-  content = path.read_bytes()
-  whole = content.rfind(b"\n") + 1
-  # What another process has added since is left alone.
-  if whole < len(content):
-    os.truncate(path, whole)

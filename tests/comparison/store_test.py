@@ -1,9 +1,10 @@
 """Tests for how results are kept."""
 
 import dataclasses
+import fcntl
 import json
 import pathlib
-from unittest import mock
+from concurrent import futures
 
 from absl.testing import absltest, parameterized
 
@@ -72,18 +73,21 @@ class StoreTest(parameterized.TestCase):
     )
 
   def test_leaves_alone_what_somebody_else_adds(self):
-    store.Store(self.directory).add(_CELL, {"test_error": 0.25})
     other = store.Store(self.directory)
-    read_bytes = pathlib.Path.read_bytes
-
-    def read_before(path):
-      content = read_bytes(path)
-      other.add(_OTHER, {"test_error": 0.5})
-      return content
-
-    with mock.patch.object(pathlib.Path, "read_bytes", read_before):
-      results = store.Store(self.directory)
-    self.assertLen(results.records, 2)
+    other.add(_CELL, {"test_error": 0.25})
+    other.add(_OTHER, {"test_error": 0.5})
+    content = self.path.read_bytes()
+    with futures.ThreadPoolExecutor() as pool:
+      with open(self.path, "r+b") as file:
+        # As amid `files.append`.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(len(content) - 10)
+        results = pool.submit(store.Store, self.directory)
+        with self.assertRaises(futures.TimeoutError):
+          results.result(timeout=0.5)
+        file.seek(0, 2)
+        file.write(content[-10:])
+      self.assertLen(results.result().records, 2)
 
   def test_not_a_number_is_never_written(self):
     results = store.Store(self.directory)
