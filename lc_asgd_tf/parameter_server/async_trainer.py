@@ -23,9 +23,6 @@ from lc_asgd_tf.parameter_server import (
 )
 from lc_asgd_tf.server import learning_rates
 
-# How many dispatches may wait per worker: enough that nobody idles behind a
-# worker that is this many times slower than the others.
-_DISPATCHES_PER_WORKER = 32
 # How many steps a dispatch has by default: at first, and then as many as a
 # worker does in some time, so that the coordinator is neither kept busy by
 # short ones nor kept waiting by long ones.
@@ -225,7 +222,7 @@ class AsyncTrainer:
           self._interrupted = True
           # What it raised matters more than a ps that is gone.
           with contextlib.suppress(tf.errors.OpError):
-            self._remote.cancel(self._dispatched)
+            self._remote.dispatches.cancel(self._dispatched)
           if isinstance(error, tf.errors.OutOfRangeError):
             raise errors.UserError(
               "The data set of a worker has no batch: return one with at least "
@@ -361,7 +358,7 @@ class AsyncTrainer:
   def _end_interrupted(self) -> None:
     """Waits until nothing of an interrupted `fit` is being pushed any more."""
     if self._remote is not None:
-      self._remote.cancel(self._dispatched)
+      self._remote.dispatches.cancel(self._dispatched)
     # Whoever was interrupted knows by what: it may have been another trainer,
     # since coordinators are one per strategy.
     with contextlib.suppress(Exception):
@@ -372,7 +369,7 @@ class AsyncTrainer:
     """Schedules the steps of one epoch and waits for all of them."""
     self._metrics.reset()
     self._remote.reset_statistics()
-    limit = _DISPATCHES_PER_WORKER * self.num_workers
+    limit = self._remote.dispatches.capacity
     synchronous = self.model.optimizer.compensation.synchronous
     if synchronous:
       # A round is one step of each worker, and begins when the last one ended.
@@ -384,7 +381,7 @@ class AsyncTrainer:
     while remaining or waiting:
       # As in Keras, not before the first.
       if self.model.stop_training and first_result:
-        self._remote.cancel(self._dispatched)
+        self._remote.dispatches.cancel(self._dispatched)
         for result in waiting:
           self._metrics.add(self._fetch(result))
         break
@@ -392,11 +389,11 @@ class AsyncTrainer:
       while remaining and len(waiting) < limit:
         now = 1 if synchronous else self._dispatch_size(remaining)
         remaining -= now
-        number = tf.constant(self._dispatched, tf.int64)
+        number, now = tf.constant([self._dispatched, now], tf.int64)
         self._dispatched += 1
         waiting.append(
           self._coordinator.schedule(
-            self._step_function, args=(number, tf.constant(now), iterator)
+            self._step_function, args=(number, now, iterator)
           )
         )
       callbacks.on_train_batch_begin(self._metrics.steps)
@@ -406,7 +403,8 @@ class AsyncTrainer:
       # What came before it includes compilation.
       first_result = first_result or (self._metrics.steps, time.monotonic())
       if synchronous:
-        # A worker that died may have pushed before another did its step anew.
+        # A worker that was taken for dead may have pushed after another did
+        # its step.
         self._remote.forget_partial_round()
       is_last = not remaining and not waiting
       if is_last or time.monotonic() - logs_at > _SECONDS_BETWEEN_LOGS:

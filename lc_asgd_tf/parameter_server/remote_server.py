@@ -18,6 +18,7 @@ from lc_asgd_tf import (
   server,
 )
 from lc_asgd_tf.parameter_server import (
+  dispatches,
   packed_reader,
   placement,
   server_image,
@@ -49,6 +50,7 @@ class RemoteServer:
       workers pull once per dispatch. Which ones these are is as it was here,
       whatever is frozen later: as in Keras, until it is compiled.
     frozen: those weights.
+    dispatches: what is left of them.
     learns: whether there are predictors, which is up to the rule.
 
   Raises:
@@ -157,8 +159,7 @@ class RemoteServer:
     hosted = optimizer.accumulation_steps(num_workers) or 1
     self._pushes_per_local = hosted // local
     with tf.device(devices[0]):
-      # Dispatches with smaller numbers, if they have not begun, do nothing.
-      self._first_valid = tf.Variable(0, dtype=tf.int64, trainable=False)
+      self.dispatches = dispatches.Dispatches(self._server.ledger.pushes)
     self._snapshots = None
     if optimizer.compensation.uses_displacement:
       self._snapshots = [
@@ -324,19 +325,6 @@ class RemoteServer:
     """Sets the learning rate of every shard."""
     for part in (*self._server.shards, *self._server.tables):
       part.optimizer.learning_rate = learning_rate
-
-  def is_valid(self, dispatch: tf.Tensor) -> tf.Tensor:
-    """Returns whether a dispatch is still to be done, shape=(), bool.
-
-    Args:
-      dispatch: its number, shape=(), int64.
-    """
-    with tf.device(self._server.devices[0]):
-      return self._first_valid <= dispatch
-
-  def cancel(self, dispatch: int) -> None:
-    """Has all dispatches below this number do nothing, if not begun yet."""
-    self._first_valid.assign(dispatch)
 
   def forget_partial_round(self) -> None:
     """Forgets the pushes of a round that has not ended; nobody must push."""

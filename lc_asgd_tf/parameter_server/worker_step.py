@@ -50,7 +50,8 @@ class WorkerStep:
     Args:
       dispatch: its number, shape=(), int64; it does nothing if it has been
         cancelled in the meantime.
-      steps: how many, shape=(), int32.
+      steps: how many, shape=(), int64; those that another worker has done
+        before it died are left out.
       iterator: over the worker's own data set.
 
     Returns:
@@ -58,7 +59,7 @@ class WorkerStep:
     """
     index = tf.distribute.coordinator.experimental_get_current_worker_index()
     worker = tf.cast(index, tf.int64)
-    steps = tf.where(self._remote.is_valid(dispatch), steps, 0)
+    steps = self._remote.dispatches.begin(dispatch, steps, worker)
     frozen = self._remote.pull_frozen()
 
     def step(i, replies, metrics, counts, communication_seconds):
@@ -93,7 +94,7 @@ class WorkerStep:
       lambda i, *_: i < steps,
       step,
       (
-        tf.constant(0),
+        tf.zeros([], tf.int64),
         list(self._remote.pull(worker)),
         [tf.constant(value) for value in self.initial_metrics],
         tf.zeros([3], tf.int64),

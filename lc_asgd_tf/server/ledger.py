@@ -81,6 +81,7 @@ class Ledger:
   Attributes:
     version: t, shape=(), int64, the number of pushes so far.
     pulled: v_m, shape=(M,), int64, the version each worker pulled last.
+    pushes: how many each worker has made, shape=(M,), int64.
     rows: the journal of reports (see `predictors.journal`).
     loss_forecast: a `Forecast`, shape=(4,), float64, as the loss predictor
       last drew it: with every push, or whenever it was done training.
@@ -116,6 +117,7 @@ class Ledger:
 
     self.version = state([], "int64", "version")
     self.pulled = state([num_workers], "int64", "pulled")
+    self.pushes = state([num_workers], "int64", "pushes")
     capacity = journal.capacity_for(num_workers)
     self.rows = state([capacity, journal.FIELDS], "float64", "journal")
     self.loss_forecast = state([4], "float64", "loss_forecast", -1)
@@ -152,6 +154,7 @@ class Ledger:
     return [
       self.version,
       self.pulled,
+      self.pushes,
       self.rows,
       self.loss_forecast,
       self.step_forecast,
@@ -252,6 +255,8 @@ class Ledger:
     # What is pulled after a synchronous push is the end of its round.
     end = (version // self._round + 1) * self._round
     self.pulled.value.scatter_nd_update([[worker]], [end])
+    made = tf.gather(tf.convert_to_tensor(self.pushes.value), worker)
+    self.pushes.value.scatter_nd_update([[worker]], [made + 1])
     return coefficients, accepted, following
 
   def _observe(self, sums, arrival, accepted):

@@ -313,13 +313,20 @@ class OneWorkerTest(cluster_case.ClusterTestCase):
     "class_weights",
     "preempted",
     "result_on_its_way",
+    "amid_a_dispatch",
   )
 
   def test_a_worker_may_die_before_its_result_is_home(self):
     result = self.results["result_on_its_way"]
-    # The iterator, and at least one dispatch twice.
+    # The iterator, and at least one dispatch twice, of which nothing was left.
     self.assertGreater(result["announced"], 1 + 40 // scenarios.DISPATCH)
-    self.assertBetween(result["pushes"], 60, 60 + 2 * scenarios.DISPATCH)
+    self.assertEqual(result["pushes"], 60)
+
+  def test_no_step_of_a_worker_that_died_is_done_again(self):
+    result = self.results["amid_a_dispatch"]
+    self.assertBetween(result["at_death"], 50, 200)
+    self.assertEqual(result["pushes"], 400)
+    self.assertEqual(result["bias"], [-400.0])
 
   def test_a_worker_that_comes_back_knows_how_far_training_has_come(self):
     result = self.results["preempted"]

@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import tempfile
+import threading
 import time
 from unittest import mock
 
@@ -68,12 +69,16 @@ def new_trainer(
   optimizer,
   loss=_linear_loss,
   pull_dtype="float32",
+  steps_per_dispatch=DISPATCH,
   **compile_kwargs,
 ):
   """Returns a trainer that makes workers meet often."""
   model.compile(optimizer=optimizer, loss=loss, **compile_kwargs)
   return lc_asgd_tf.AsyncTrainer(
-    model, strategy, steps_per_dispatch=DISPATCH, pull_dtype=pull_dtype
+    model,
+    strategy,
+    steps_per_dispatch=steps_per_dispatch,
+    pull_dtype=pull_dtype,
   )
 
 
@@ -805,6 +810,35 @@ def result_on_its_way(strategy, cluster):
   with mock.patch.object(values.RemoteValueImpl, "_set_values", die_first):
     trainer.fit(_ones, steps_per_epoch=40, verbose=0)
   return {"pushes": trainer.reports()[1], "announced": len(announced)}
+
+
+def amid_a_dispatch(strategy, cluster):
+  """A worker dies when it has done some of its steps."""
+
+  def dataset_fn():
+    return slow_data.delayed(_ones().repeat(), tf.constant(0.005))
+
+  model = _counting_model()
+  trainer = new_trainer(
+    model, strategy, lc_asgd_tf.ASGD(1.0), steps_per_dispatch=200
+  )
+  trainer.build(dataset_fn)
+  pushes = []
+
+  def replace_worker():
+    while not pushes or pushes[-1] < 50:
+      pushes.append(trainer.reports()[1])
+    _replace_worker(cluster)
+
+  thread = threading.Thread(target=replace_worker)
+  thread.start()
+  trainer.fit(dataset_fn, steps_per_epoch=400, verbose=0)
+  thread.join()
+  return {
+    "at_death": pushes[-1],
+    "pushes": trainer.reports()[1],
+    "bias": model.get_weights()[1].tolist(),
+  }
 
 
 def _traveled(trainer):
