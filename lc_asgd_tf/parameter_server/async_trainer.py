@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import inspect
 import math
 import operator
 import time
@@ -12,12 +11,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lc_asgd_tf import errors, optimizers, server
+from lc_asgd_tf import errors, server
 from lc_asgd_tf.parameter_server import (
-  class_weights,
-  input_context,
+  checks,
   learning,
   remote_server,
+  worker_data,
   worker_metrics,
   worker_step,
 )
@@ -90,8 +89,8 @@ class AsyncTrainer:
         f"steps_per_dispatch must be at least 1, got {steps_per_dispatch}."
       )
     server.check_pull_dtype(pull_dtype)
-    _check_model(model)
-    _check_devices(model)
+    checks.check_model(model)
+    checks.check_devices(model)
     self._pull_dtype = pull_dtype
     self.model = model
     self._strategy = strategy
@@ -172,27 +171,27 @@ class AsyncTrainer:
       ValueError: if `steps_per_epoch` is needed and missing, a worker has no
         data, or model, metrics or callbacks do not work on a cluster.
     """
-    _check_model(self.model)
+    checks.check_model(self.model)
     if steps_per_epoch is not None:
       steps_per_epoch = int(steps_per_epoch)
-    dataset_fn, element_spec, cardinality = _inspect_data(
-      x, self.num_workers, self._pushes, class_weight
-    )
+    data = self._worker_data(x, class_weight)
     if steps_per_epoch is None:
-      if cardinality < 0:
+      if data.cardinality < 0:
         raise errors.UserError(
           "steps_per_epoch is needed: the data set does not say how long it is."
         )
-      steps_per_epoch = cardinality
+      steps_per_epoch = data.cardinality
     if steps_per_epoch < 1:
       raise ValueError(
         f"steps_per_epoch must be at least 1, got {steps_per_epoch}."
       )
     self._check_rounds(steps_per_epoch)
-    _check_validation_data(validation_data)
+    checks.check_validation_data(validation_data)
     self._end_interrupted()
-    self._build(element_spec)
-    iterator = iter(self._coordinator.create_per_worker_dataset(dataset_fn))
+    self._build(data.element_spec)
+    iterator = iter(
+      self._coordinator.create_per_worker_dataset(data.on_this_worker)
+    )
     if not isinstance(callbacks, keras.callbacks.CallbackList):
       callbacks = keras.callbacks.CallbackList(
         callbacks,
@@ -203,7 +202,7 @@ class AsyncTrainer:
         steps=steps_per_epoch,
         model=self.model,
       )
-    _check_callbacks(callbacks)
+    checks.check_callbacks(callbacks)
     model = self.model
     model.stop_training = False
     callbacks.on_train_begin()
@@ -266,8 +265,7 @@ class AsyncTrainer:
     Args:
       x: as in `fit`.
     """
-    _, element_spec, _ = _inspect_data(x, self.num_workers, self._pushes)
-    self._build(element_spec)
+    self._build(self._worker_data(x).element_spec)
 
   def restore(self, path: str) -> None:
     """Restores the server, and the model with it, from a checkpoint.
@@ -318,9 +316,14 @@ class AsyncTrainer:
       raise RuntimeError("There is no server yet: call build or fit first.")
     return self._remote
 
-  def _pushes(self) -> tf.Tensor:
-    """Returns how many there have been, once the data have built the server."""
-    return self._remote.pushes()
+  def _worker_data(self, x, class_weight=None) -> worker_data.WorkerData:
+    return worker_data.WorkerData(
+      x,
+      self.num_workers,
+      # By the time that a worker asks, there is a server.
+      lambda: self._remote.pushes(),
+      class_weight,
+    )
 
   def _build(self, element_spec) -> None:
     """Creates the server, unless it is there for this compilation."""
@@ -332,8 +335,8 @@ class AsyncTrainer:
     ):
       return
     model._symbolic_build(data_batch=element_spec)
-    _check_variables(model)
-    _check_metrics(model)
+    checks.check_variables(model)
+    checks.check_metrics(model)
     model.reset_metrics()
     self._remote = remote_server.RemoteServer(
       model,
@@ -485,172 +488,3 @@ def _resolve_verbose(verbose: str | int) -> int:
   if verbose != "auto":
     return verbose
   return 1 if keras.config.is_interactive_logging_enabled() else 2
-
-
-def _check_model(model: keras.Model) -> None:
-  if not model.compiled:
-    raise errors.UserError(
-      "The model is not compiled: call model.compile(optimizer=..., loss=...) "
-      "before training."
-    )
-  if isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):
-    raise TypeError(
-      "The optimizer is wrapped in a LossScaleOptimizer, whose scale the "
-      "workers cannot share: compile with auto_scale_loss=False, and set "
-      "loss_scale_factor on the inner optimizer if you need one."
-    )
-  if not isinstance(model.optimizer, optimizers.AsyncOptimizer):
-    raise TypeError(
-      "The optimizer must be an lc_asgd_tf.AsyncOptimizer such as LCASGD, got "
-      f"{type(model.optimizer).__name__}: wrap it as "
-      "AsyncOptimizer(optimizer, compensation)."
-    )
-  inner = model.optimizer.inner_optimizer
-  if learning_rates.owners(inner) != [inner]:
-    raise errors.UserError(
-      f"{type(inner).__name__} has several learning rates, which cannot be "
-      "passed on to a cluster: use an optimizer that has one."
-    )
-  if model.optimizer.num_workers > 1:
-    raise errors.UserError(
-      f"The optimizer simulates num_workers={model.optimizer.num_workers}, "
-      "which is for keras.Model.fit; a cluster has workers of its own: leave "
-      "num_workers out."
-    )
-  if model.run_eagerly:
-    raise errors.UserError(
-      "Workers run compiled functions: run_eagerly=True has no meaning on a "
-      "cluster. Leave it out, or train with keras.Model.fit to debug."
-    )
-  if type(model).train_step is not keras.Model.train_step:
-    raise errors.UserError(
-      f"{type(model).__name__} overrides train_step, which cannot run at a "
-      "snapshot; override compute_loss or compute_metrics instead."
-    )
-
-
-def _check_variables(model: keras.Model) -> None:
-  """Refuses what the optimizer has no slots for, as Keras does."""
-  inner = model.optimizer.inner_optimizer
-  known = {id(variable) for variable in inner._trainable_variables}
-  for variable in model.trainable_variables:
-    if inner.built and id(variable) not in known:
-      raise errors.UserError(
-        f"The optimizer was built without {variable.path}, which was not "
-        "trained then: compile the model with a new optimizer."
-      )
-
-
-def _check_metrics(model: keras.Model) -> None:
-  """Refuses metrics that say that their state is no sum."""
-  for variable in model.metrics_variables:
-    if variable.aggregation not in ("sum", "none"):
-      raise errors.UserError(
-        f"{variable.path} of a metric has aggregation="
-        f"{variable.aggregation!r}, and what workers have seen can only be "
-        "added up: leave the metric to keras.Model.evaluate."
-      )
-
-
-def _check_validation_data(data) -> None:
-  if isinstance(data, collections.abc.Iterator):
-    raise errors.UserError(
-      f"validation_data is a {type(data).__name__}, which would have other "
-      "batches for every epoch, or none: pass arrays, a tf.data.Dataset or a "
-      "keras.utils.PyDataset."
-    )
-
-
-def _check_callbacks(callbacks: keras.callbacks.CallbackList) -> None:
-  """Refuses what would save, between epochs, the weights of the last one."""
-  saves = keras.callbacks.ModelCheckpoint, keras.callbacks.BackupAndRestore
-  for callback in callbacks.callbacks:
-    if isinstance(callback, saves) and callback.save_freq not in (
-      "epoch",
-      False,
-    ):
-      raise errors.UserError(
-        f"{type(callback).__name__}(save_freq={callback.save_freq}) saves "
-        "within an epoch, when the model has not got the server's weights: use "
-        "save_freq='epoch', and shorter epochs (steps_per_epoch)."
-      )
-
-
-def _check_devices(model: keras.Model) -> None:
-  """Refuses a model whose variables lie on devices of the past."""
-  known = {device.name for device in tf.config.list_logical_devices()}
-  for owner, variables in (
-    ("model", model.variables),
-    ("optimizer", model.optimizer.inner_optimizer.variables),
-  ):
-    if any(variable.value.device not in known for variable in variables):
-      raise errors.UserError(
-        f"The {owner} was created before the ParameterServerStrategy, which "
-        "has since renamed the device that its variables lie on: create the "
-        "strategy first, then model and optimizer."
-      )
-
-
-def _inspect_data(dataset_fn, num_workers, pushes, class_weight=None):
-  """Returns the function for the workers, element_spec and cardinality."""
-  if not callable(dataset_fn):
-    raise TypeError(
-      "x must be a function that returns a tf.data.Dataset, which every worker "
-      f"calls, got {type(dataset_fn).__name__}."
-    )
-  takes_context = any(
-    parameter.default is parameter.empty
-    and parameter.kind
-    in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    for parameter in inspect.signature(dataset_fn).parameters.values()
-  )
-
-  def make(worker, pushes):
-    context = input_context.InputContext(num_workers, worker, pushes)
-    dataset = dataset_fn(context) if takes_context else dataset_fn()
-    if not isinstance(dataset, tf.data.Dataset):
-      raise TypeError(
-        "x must return a tf.data.Dataset, it returned "
-        f"{type(dataset).__name__}."
-      )
-    if class_weight is not None:
-      dataset = class_weights.weigh(dataset, class_weight)
-    return dataset
-
-  def on_worker():
-    # tf.data fails where the global seed is 0 and a data set's own a tensor, as
-    # one is that depends on the worker. Inside a function this call fixes the
-    # global seed of the function alone.
-    if tf.compat.v1.get_default_graph().seed == 0:
-      tf.random.set_seed(1)
-    index = tf.distribute.coordinator.experimental_get_current_worker_index()
-    dataset = make(tf.cast(index, tf.int64), pushes()).repeat()
-    if dataset.options().autotune.enabled is None:
-      # An iterator's end waits for its tuner's, which sleeps longer and longer,
-      # up to a minute; meanwhile the worker would not begin the next `fit`.
-      options = tf.data.Options()
-      options.autotune.enabled = False
-      dataset = dataset.with_options(options)
-    return dataset
-
-  with tf.device("/CPU:0"):
-    none = tf.constant(0, tf.int64)
-    example = make(worker=none, pushes=none)
-  # When its iterator ends, worker and coordinator may wait for each other.
-  if _reads_generator(example):
-    raise errors.UserError(
-      "x returns a tf.data.Dataset.from_generator, whose generator would run "
-      "in one process for all workers: write files that they read, or use "
-      "tensors and operations of tf.data."
-    )
-  return on_worker, example.element_spec, int(example.cardinality())
-
-
-def _reads_generator(dataset: tf.data.Dataset) -> bool:
-  """Returns whether a Python generator is among what a data set reads."""
-  # `from_generator` is a `flat_map`; it may be within another function.
-  graphs = (each.function.graph for each in dataset._functions())
-  return any(
-    b"GeneratorDataset" in graph.as_graph_def().SerializeToString()
-    for graph in graphs
-  ) or any(map(_reads_generator, dataset._inputs()))

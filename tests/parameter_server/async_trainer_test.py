@@ -1,18 +1,11 @@
 """AsyncTrainer on real clusters: nothing is lost, nothing is different."""
 
-import functools
-import types
 import unittest
-from unittest import mock
 
 import keras
 import numpy as np
-import tensorflow as tf
 from absl.testing import absltest, parameterized
 
-import lc_asgd_tf
-from lc_asgd_tf import errors
-from lc_asgd_tf.parameter_server import async_trainer
 from tests.parameter_server import cluster_case, scenarios
 
 _STEPS = scenarios.STEPS
@@ -350,57 +343,6 @@ class OneWorkerTest(cluster_case.ClusterTestCase):
         results[name], results[f"expected_{name}"], strict=True
       ):
         np.testing.assert_allclose(ours, expected, rtol=1e-5, err_msg=name)
-
-
-class WithoutClusterTest(parameterized.TestCase):
-  @parameterized.parameters("model", "optimizer")
-  def test_what_is_older_than_the_strategy_is_refused(self, owner):
-    optimizer = lc_asgd_tf.ASGD(0.1)
-    variables = [keras.Variable(np.zeros(2, "float32"))]
-    model = types.SimpleNamespace(
-      variables=variables if owner == "model" else [], optimizer=optimizer
-    )
-    here = types.SimpleNamespace(name=variables[0].value.device)
-    with mock.patch.object(tf.config, "list_logical_devices") as devices:
-      devices.return_value = [here]
-      async_trainer._check_devices(model)
-      devices.return_value = []
-      with self.assertRaisesRegex(
-        errors.UserError, f"^The {owner} was created"
-      ):
-        async_trainer._check_devices(model)
-
-  @parameterized.parameters(
-    (lambda: _batches(2), 2),
-    (lambda context: _batches(int(context.num_input_pipelines)), 3),
-    (lambda size=5: _batches(size), 5),
-    (functools.partial(lambda size: _batches(size), size=7), 7),
-    (lambda *sizes: _batches(9), 9),
-  )
-  def test_functions_of_data_get_a_context_if_they_require_it(self, x, size):
-    _, spec, cardinality = async_trainer._inspect_data(x, 3, lambda: 0)
-    self.assertEqual(spec.shape, [size])
-    self.assertEqual(cardinality, 1)
-
-  @parameterized.parameters((None, False), (True, True), (False, False))
-  def test_data_is_tuned_only_if_the_user_says_so(self, users, tuned):
-    """The end of a tuner would keep a worker from its next `fit`."""
-    options = tf.data.Options()
-    if users is not None:
-      options.autotune.enabled = users
-    on_worker, _, _ = async_trainer._inspect_data(
-      lambda: _batches(2).with_options(options), 1, lambda: 0
-    )
-    with mock.patch.object(
-      tf.distribute.coordinator,
-      "experimental_get_current_worker_index",
-      return_value=0,
-    ):
-      self.assertEqual(on_worker().options().autotune.enabled, tuned)
-
-
-def _batches(size):
-  return tf.data.Dataset.from_tensors(tf.zeros([size]))
 
 
 if __name__ == "__main__":
