@@ -58,11 +58,16 @@ def times(common: str, target_error: float, in_seconds: bool = False) -> str:
     target_error: a fraction.
     in_seconds: whether the times are (see `record.in_seconds`).
   """
-  unit = "in seconds" if in_seconds else "where a step takes 1 on average"
+  unit = (
+    "in seconds"
+    if in_seconds
+    else "where a step takes 1 on average over the workers"
+  )
   return (
-    "**Virtual time** until the test error is measured to be at most "
-    f"{100 * target_error:.3g} percent: {common} Mean over seeds, {unit}; - "
-    "where not every seed gets there."
+    "**Virtual time** until the test error is first measured to be at most "
+    f"{100 * target_error:.3g} percent: {common} Mean over seeds, {unit}; ≤ "
+    "where it already was when it was first measured; - where not every seed "
+    "gets there, or one fails."
   )
 
 

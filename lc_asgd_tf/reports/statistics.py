@@ -81,8 +81,10 @@ def time_to_target(record: Record, target_error: float) -> float | None:
 
   Returns:
     The time at the end of the first epoch with such a measurement; None if
-    there is none.
+    there is none, or the run failed.
   """
+  if record["failed"]:
+    return None
   # False at an epoch without a measurement, which is NaN.
   reached = np.flatnonzero(record_lib.test_errors(record) <= target_error)
   if not reached.size:
@@ -99,6 +101,23 @@ def mean_time_to_target(
   if not times or None in times:
     return None
   return float(np.mean(times))
+
+
+def reached_unseen(records: Sequence[Record], target_error: float) -> bool:
+  """Returns whether a run had reached the target when it was first measured.
+
+  Then `time_to_target` is an upper bound.
+
+  Args:
+    records: the runs.
+    target_error: a fraction.
+  """
+  for record in records:
+    measured = record_lib.test_errors(record)
+    measured = measured[~np.isnan(measured)]
+    if measured.size and measured[0] <= target_error:
+      return True
+  return False
 
 
 def paired(

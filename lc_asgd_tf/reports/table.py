@@ -42,6 +42,7 @@ def learning_rate_table(records: Sequence[Record]) -> str:
 def time_table(records: Sequence[Record], target_error: float) -> str:
   """Returns the mean virtual time to a test error, `-` if not all get there.
 
+  It is at most that, `≤`, where a run was there when it was first measured.
   Sequential runs are left out where nothing tells how long they take.
 
   Args:
@@ -53,7 +54,8 @@ def time_table(records: Sequence[Record], target_error: float) -> str:
     time = statistics.mean_time_to_target(runs, target_error)
     if time is None:
       return "-"
-    return f"{time:.0f}" if time >= 100 else f"{time:.3g}"
+    bound = "≤ " if statistics.reached_unseen(runs, target_error) else ""
+    return bound + (f"{time:.0f}" if time >= 100 else f"{time:.3g}")
 
   timed = [
     record

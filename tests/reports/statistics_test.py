@@ -36,6 +36,22 @@ class TimeTest(parameterized.TestCase):
       statistics.time_to_target(runs.run(test_error=0.04), target), expected
     )
 
+  def test_a_run_that_failed_gets_nowhere(self):
+    failed = runs.run(failed=True)
+    self.assertIsNone(statistics.time_to_target(failed, 0.5))
+
+  @parameterized.parameters((0.5, True), (0.45, False), (0.04, False))
+  def test_reached_unseen(self, target, expected):
+    records = [runs.run(test_error=0.04), runs.run(seed=1)]
+    del records[0]["history"][1]["test_error"]
+    self.assertEqual(statistics.reached_unseen(records, target), expected)
+
+  def test_reached_unseen_until_the_first_measurement(self):
+    one = runs.run()
+    del one["history"][0]["test_error"]
+    self.assertTrue(statistics.reached_unseen([one], 0.3))
+    self.assertFalse(statistics.reached_unseen([runs.run(history=[])], 0.3))
+
   def test_epochs_without_a_measurement_do_not_count(self):
     one = runs.run()
     one["history"][0]["test_error"] = None

@@ -70,6 +70,9 @@ class OtherTablesTest(parameterized.TestCase):
       "| lc_asgd |  | - |",
     )
 
+  def test_times_that_may_be_shorter(self):
+    self.assertIn("| lc_asgd | ≤ 5 |", table.time_table([runs.run()], 0.5))
+
   def test_times_of_a_trace_have_no_sequential_run(self):
     records = [runs.run(delays="t.csv"), runs.sequential(delays="t.csv")]
     self.assertEqual(
@@ -81,7 +84,8 @@ class OtherTablesTest(parameterized.TestCase):
     (9.876, "9.88"), (98.76, "98.8"), (99.99, "100"), (98765.4, "98765")
   )
   def test_long_and_short_times(self, time, expected):
-    one = runs.run(history=[{"virtual_time": time}])
+    history = [{"virtual_time": 0.1, "test_error": 0.5}, {"virtual_time": time}]
+    one = runs.run(history=history)
     self.assertIn(f"| lc_asgd | {expected} |", table.time_table([one], 0.1))
 
   def test_predictions(self):
@@ -176,7 +180,8 @@ class CaptionsTest(parameterized.TestCase):
     self.assertIn("at most 7.25 percent", captions.times("", 0.0725))
 
   @parameterized.parameters(
-    (False, "where a step takes 1 on average;"), (True, "in seconds;")
+    (False, "where a step takes 1 on average over the workers;"),
+    (True, "in seconds;"),
   )
   def test_the_unit_of_time(self, in_seconds, expected):
     self.assertIn(expected, captions.times("", 0.1, in_seconds))
