@@ -18,7 +18,7 @@ from lc_asgd_tf.reports import styles as styles_lib
 from lc_asgd_tf.reports.record import SEQUENTIAL, Record
 
 _PUSHES = "pushes"
-_TIME = "virtual time (a step takes 1 on average)"
+_TIME = "virtual time (a step takes 1 on average over the workers)"
 _SECONDS = "virtual time in seconds"
 _MAX_BARS = 40
 
@@ -59,9 +59,11 @@ def error_by_workers(
       axes.axhspan(low[0], high[0], color="black", alpha=0.07, linewidth=0)
       continue
     axes.plot(workers, mean, label=rule, **styles[rule].arguments(True))
-    axes.fill_between(
-      workers, low, high, color=styles[rule].color, alpha=alpha, linewidth=0
-    )
+    color = styles[rule].color
+    if len(workers) == 1:
+      # A band has no width there.
+      axes.errorbar(workers, mean, band, color=color, capsize=3)
+    axes.fill_between(workers, low, high, color=color, alpha=alpha, linewidth=0)
   figures.set_scale(
     axes, [statistics.errors(runs).mean for runs in cells.values()]
   )
@@ -111,12 +113,14 @@ def training_loss(
       loss = _mean(curves[rule], _losses)
       where = _mean(curves[rule], positions)
       length = min(loss.size, where.size)
-      epochs = curves[rule][0]["epochs"]
+      ends_early = loss.size < curves[rule][0]["epochs"]
       axes.plot(
         where[:length],
         loss[:length],
-        label=rule if loss.size == epochs else f"{rule} (ends early)",
-        **styles[rule].arguments(False),
+        label=f"{rule} (ends early)" if ends_early else rule,
+        # Of a single point there is no line.
+        markevery=[-1] if ends_early or length == 1 else [],
+        **styles[rule].arguments(True),
       )
     axes.set_xlabel(name)
     figures.set_scale(axes, figures.drawn(axes))

@@ -35,7 +35,7 @@ class Style(NamedTuple):
 # Colours of Okabe and Ito, and two of Tol's, which colour-blind people tell
 # apart.
 _NAMED = {
-  SEQUENTIAL: Style("#000000", "--", ""),
+  SEQUENTIAL: Style("#000000", "--", "."),
   "ssgd": Style("#8C8C8C", "-", "s"),
   "asgd": Style("#E69F00", "-", "o"),
   "staleness_aware": Style("#56B4E9", "-", "v"),

@@ -46,6 +46,15 @@ class ErrorByWorkersTest(parameterized.TestCase):
     self.assertAlmostEqual(band.y0, 12.5 - 6.25 * 2**0.5)
     self.assertAlmostEqual(band.y1, 25.0)
 
+  def test_deviations_of_one_number_of_workers_are_bars(self):
+    figure = plots.error_by_workers(runs.seeds([0.0625, 0.1875]))
+    (axes,) = figure.axes
+    (bars,) = axes.containers
+    (line,) = bars.lines[2][0].get_segments()
+    np.testing.assert_allclose(
+      line[:, 1], 12.5 + 6.25 * 2**0.5 * np.array([-1, 1])
+    )
+
   def test_a_title_is_no_formula(self):
     path = pathlib.Path(self.create_tempdir().full_path, "x.png")
     figures.save(
@@ -113,13 +122,37 @@ class TrainingLossTest(parameterized.TestCase):
       _lines(figure.axes[0]), {"lc_asgd (ends early)": [[10.0], [2.0]]}
     )
 
+  @parameterized.parameters(1, 2)
+  def test_what_ends_early_can_be_seen(self, epochs):
+    history = runs.run()["history"][:epochs]
+    early = runs.run("asgd", history=history)
+    figure = plots.training_loss([runs.run(), early])
+    marked = {
+      line.get_label(): line.get_markevery() for line in figure.axes[0].lines
+    }
+    self.assertEqual(marked, {"asgd (ends early)": [-1], "lc_asgd": []})
+    for line in figure.axes[0].lines:
+      self.assertNotIn(line.get_marker(), ("", "None"))
+
+  def test_a_single_epoch_can_be_seen(self):
+    of_one = {"epochs": 1, "history": runs.run()["history"][:1]}
+    figure = plots.training_loss(
+      [runs.run(**of_one), runs.sequential(**of_one)]
+    )
+    for line in figure.axes[0].lines:
+      self.assertEqual(line.get_markevery(), [-1])
+      self.assertNotIn(line.get_marker(), ("", "None"))
+
   def test_a_rule_without_any_loss_is_named(self):
     lost = [{"loss": None, "pushes": 10, "virtual_time": 1.0}]
     figure = plots.training_loss([runs.run(), runs.run("asgd", history=lost)])
     self.assertEqual(_legend(figure), ["asgd (ends early)", "lc_asgd"])
 
   @parameterized.parameters(
-    ("heterogeneous", "virtual time (a step takes 1 on average)"),
+    (
+      "heterogeneous",
+      "virtual time (a step takes 1 on average over the workers)",
+    ),
     ("trace.csv", "virtual time in seconds"),
   )
   def test_the_unit_of_time(self, delays, expected):
