@@ -40,6 +40,8 @@ def main(argv: list[str]) -> int:
   _import(options.imports)
   cells = _cells(options)
   store = comparison.Store(options.output_dir)
+  # Before the work, and not after it.
+  reports.check(store.records, store.path)
   noise.keep_in(store.path.with_name("compare.log"))
   missing = store.missing(cells, options.judge)
   if missing:

@@ -1,5 +1,7 @@
 """What a record of a training run says of each of its epochs."""
 
+import reprlib
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +12,8 @@ from lc_asgd_tf import errors
 Record = Mapping[str, Any]
 """One line of results.jsonl: a training run, and what came of it."""
 
-# What reports need of every record; a list is one of epochs.
+# What reports need of every record; a list is one of epochs, and a dictionary
+# one of counts.
 _KINDS = {
   "dataset": str,
   "model": str,
@@ -29,6 +32,14 @@ _KINDS = {
   "test_error": int | float,
   "failed": bool,
   "history": list,
+}
+# What they use if it is there.
+_KINDS_IF_THERE = {
+  "staleness": dict | None,
+  "change_mae": int | float | None,
+  "change_mae_persistence": int | float | None,
+  "step_mae": int | float | None,
+  "step_mae_persistence": int | float | None,
 }
 
 SEQUENTIAL = "sequential"
@@ -54,8 +65,9 @@ def in_seconds(record: Record) -> bool:
 def times(record: Record) -> np.ndarray:
   """Returns the virtual time at the end of each epoch.
 
-  A sequential run has no clock: each of its pushes takes 1, as a step of a
-  simulated worker does on average. Beside workers of a trace, which take as
+  A sequential run has no clock: each of its pushes takes 1, as a step of
+  simulated workers does on average over the workers (of which the fast ones do
+  more steps than the others). Beside workers of a trace, which take as
   many seconds as were recorded, its times are NaN.
   """
   if record["rule"] == SEQUENTIAL:
@@ -81,16 +93,18 @@ def check(records: Sequence[Record], source: object) -> None:
     source: where they come from.
   """
   for number, record in enumerate(records, start=1):
-    for name, kind in _KINDS.items():
+    for name, kind in (_KINDS | _KINDS_IF_THERE).items():
       if name not in record:
+        if name in _KINDS_IF_THERE:
+          continue
         raise errors.UserError(
           f"{source}: record {number} has no {name!r}: no run of "
           "lc-asgd-compare wrote it."
         )
       if not _is(record[name], kind):
         raise errors.UserError(
-          f"{source}: record {number} has the {name!r} {record[name]!r}: no "
-          "run of lc-asgd-compare wrote it."
+          f"{source}: record {number} has the {name!r} "
+          f"{reprlib.repr(record[name])}: no run of lc-asgd-compare wrote it."
         )
 
 
@@ -98,17 +112,31 @@ def _is(value: object, kind: type) -> bool:
   """Returns whether a value of JSON is of this kind."""
   if isinstance(value, bool):
     return kind is bool
+  if not isinstance(value, kind):
+    return False
   if isinstance(value, list):
-    return kind is list and all(map(_is_epoch, value))
-  return isinstance(value, kind)
+    return all(map(_is_epoch, value))
+  if isinstance(value, dict):
+    return all(name.isdecimal() for name in value) and all(
+      map(_is_number, value.values())
+    )
+  return value is None or isinstance(value, str) or _is_number(value)
 
 
 def _is_epoch(value: object) -> bool:
   """Returns whether it is an entry of the history.
 
-  It holds numbers, None where there is none, and lists of what rules remember.
+  It holds numbers, None where there is none, and a list of what a rule
+  remembers.
   """
   return isinstance(value, dict) and all(
-    number is None or isinstance(number, (int, float, list))
-    for number in value.values()
+    isinstance(entry, list)
+    if name == "signals"
+    else entry is None or _is_number(entry)
+    for name, entry in value.items()
   )
+
+
+def _is_number(value: object) -> bool:
+  # JSON has larger integers than there are floats.
+  return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max

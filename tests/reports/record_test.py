@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 from absl.testing import absltest, parameterized
 
@@ -48,6 +50,14 @@ class RecordTest(parameterized.TestCase):
     {"history": {"loss": 1.0}},
     {"history": [[1.0]]},
     {"history": [{"loss": "low"}]},
+    {"history": [{"loss": [1, 2]}]},
+    {"history": [{"loss": 10**400}]},
+    {"learning_rate": 10**400},
+    {"test_error": math.nan},
+    {"staleness": [1, 2]},
+    {"staleness": {"late": 1}},
+    {"staleness": {"1": None}},
+    {"step_mae": "low"},
     {"train_split": 10},
   )
   def test_says_what_no_run_wrote(self, **field):
@@ -61,6 +71,9 @@ class RecordTest(parameterized.TestCase):
   def test_a_whole_number_is_a_number(self):
     whole = {"test_error": 0, "learning_rate": 1, "momentum": 0}
     record.check([runs.run() | whole], "results.jsonl")
+
+  def test_takes_what_is_not_known(self):
+    record.check([runs.run(step_mae=None, staleness={})], "results.jsonl")
 
   def test_takes_what_rules_remember(self):
     history = [{"loss": 1.0, "signals": [0.5, None], "staleness_mean": None}]
