@@ -59,7 +59,7 @@ class Setting(NamedTuple):
   @property
   def _has_momentum(self) -> bool:
     # Of others than SGD only DANA has one.
-    return self.inner_optimizer == "sgd"
+    return self.inner_optimizer == "sgd" or self.momentum != 0
 
   @property
   def file_name(self) -> str:

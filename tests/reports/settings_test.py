@@ -118,11 +118,14 @@ class SettingTest(parameterized.TestCase):
       "normalization, trained on train[:50%]",
     )
 
-  def test_momentum_is_that_of_sgd(self):
+  @parameterized.parameters((0.0, False), (0.9, True))
+  def test_only_dana_has_a_momentum_beside_others_than_sgd(
+    self, momentum, told
+  ):
     setting = settings.setting_of(
-      runs.run(momentum=0.9, inner_optimizer="adamw")
+      runs.run(momentum=momentum, inner_optimizer="adamw")
     )
-    self.assertNotIn("momentum", setting.details)
+    self.assertEqual("momentum" in setting.details, told)
 
   def test_file_name(self):
     self.assertEqual(
