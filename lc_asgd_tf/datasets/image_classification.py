@@ -1,6 +1,7 @@
 """Image-classification data sets of TFDS as endless, seeded batches."""
 
 import dataclasses
+import itertools
 import math
 import os
 
@@ -215,8 +216,8 @@ def load(
 
   Raises:
     UserError: if no data set has this name, it is not prepared and cannot be,
-      it has no image and label, its images vary in size, or it has no such
-      split.
+      it has no image and label, its images vary in size, it has no such split,
+      or the two have examples in common.
   """
   train_split = train_split or "train"
   if name in bundled.BUNDLED:
@@ -231,12 +232,20 @@ def load(
   image_shape = _image_shape(name, builder.info.features[image_key])
   preparation.prepare(builder, download=download)
   test_split = test_split or _default_test_split(name, builder.info)
+  num_train = _count(name, builder.info, train_split)
+  num_test = _count(name, builder.info, test_split)
+  if shared := _shared(builder.info, train_split, test_split):
+    raise errors.UserError(
+      f"train_split={train_split!r} and test_split={test_split!r} of data set"
+      f" {name!r} have {shared} examples in common: name parts that do not"
+      " overlap, such as 'train[:80%]' and 'train[80%:]'"
+    )
   return ImageClassification(
     name=name,
     image_shape=image_shape,
     num_classes=builder.info.features[label_key].num_classes,
-    num_train=_count(name, builder.info, train_split),
-    num_test=_count(name, builder.info, test_split),
+    num_train=num_train,
+    num_test=num_test,
     train_split=train_split,
     test_split=test_split,
     image_key=image_key,
@@ -314,3 +323,24 @@ def _count(name: str, info: tfds.core.DatasetInfo, split: str) -> int:
   if num_examples <= 0:
     raise errors.UserError(f"split {split!r} of data set {name!r} is empty")
   return num_examples
+
+
+def _shared(info: tfds.core.DatasetInfo, *splits: str) -> int:
+  """Number of examples that two splits have in common."""
+
+  def parts(split):
+    for part in info.splits[split].file_instructions:
+      length = part.take if part.take >= 0 else part.examples_in_shard
+      end = min(part.skip + length, part.examples_in_shard)
+      yield part.filename, part.skip, end
+
+  one, other = map(parts, splits)
+  return sum(
+    max(0, min(end, other_end) - max(begin, other_begin))
+    for (name, begin, end), (
+      other_name,
+      other_begin,
+      other_end,
+    ) in itertools.product(one, other)
+    if name == other_name
+  )

@@ -163,6 +163,20 @@ class LoadErrorsTest(parameterized.TestCase):
     self._assert_error(regex, "digits", train_split=split)
     self._assert_error(regex, "digits", test_split=split)
 
+  @parameterized.parameters(
+    ("train", "train[80%:]", 287),
+    ("train[:80%]", "train[70%:]", 144),
+    ("train+test", "test", 360),
+    ("train+test[:3]", "train[:100]+test[2:]", 101),
+  )
+  def test_splits_with_examples_in_common(self, train, test, shared):
+    self._assert_error(
+      f"have {shared} examples in common",
+      "digits",
+      train_split=train,
+      test_split=test,
+    )
+
   def test_no_test_split(self):
     data_dir = self.enter_context(tempfile.TemporaryDirectory())
     features = {
