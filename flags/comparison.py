@@ -93,7 +93,8 @@ def define() -> None:
     "delays",
     None,
     f"Any of {', '.join(DELAYS)}, and paths of recorded traces (.csv). A run "
-    "with a trace, or a model, of this path counts as done, whatever it holds.",
+    "with the same flags counts as done, whatever traces, models, --data_dir "
+    "and --import's modules hold by now.",
   )
   flags.DEFINE_list("learning_rates", None, "Of the inner optimizer.")
   flags.DEFINE_enum(

@@ -37,7 +37,8 @@ def python_topics() -> in_memory.InMemoryClassification:
 
   An input is 16 characters in a row, as numbers; the label is the one that
   follows. 0 stands for any character that is not among the 63 most frequent
-  ones. The last fifth of the text is for testing. The text depends on the
+  ones. The last fifth of the text is for testing; topics repeat each other, so
+  that some of it is in the other four, too. The text depends on the
   version of Python.
   """
   from pydoc_data import topics

@@ -18,7 +18,8 @@ class Trace(delays.Delays):
   """Delays from a CSV file with the columns `worker` and `seconds`.
 
   One line per step, in each worker's own order. Simulated worker m replays
-  recorded worker m modulo how many were recorded, over and over. A third
+  recorded worker m modulo how many were recorded, over and over; after 4096
+  steps, or as many as the longest recording has, from its beginning. A third
   column, `rest_seconds`, says how long the worker rested before it pulled: a
   real one has pulled nothing between two dispatches, or two epochs.
 

@@ -24,11 +24,15 @@ def residual_network(
   global average pooling and a linear layer. Where a stage begins with fewer
   pixels and more filters, the shortcut is the paper's option A: every second
   pixel, and zeros for the new filters; it has no weights. Convolutions have no
-  bias, since batch normalization follows each, and start from He-normal.
+  bias, since batch normalization follows each, and start from He-normal. They
+  pad as Keras does, an image of even size at its end only, so that those of
+  stride 2 look one pixel further than the shortcut beside them.
 
-  The paper's weight decay, 1e-4, is left to the optimizer. Batch normalization
-  uses momentum 0.9 in place of Keras's 0.99, which at small batch counts would
-  still remember the initial statistics when the network is first tested.
+  The paper's weight decay, 1e-4, is left to the optimizer; Keras's is not
+  multiplied by momentum, so that with momentum 0.9 it takes 1e-3. Batch
+  normalization uses momentum 0.9 in place of Keras's 0.99, which at small batch
+  counts would still remember the initial statistics when the network is first
+  tested.
 
   Args:
     depth: number of layers with weights: 8, 14, 20, 26, ...
