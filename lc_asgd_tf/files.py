@@ -15,7 +15,8 @@ def write(
   Whoever reads the file finds the old or the new one, never a part.
   """
   path = pathlib.Path(path)
-  partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+  # Another process may write the same file.
+  partial = path.with_name(f"{path.stem}.partial{os.getpid()}{path.suffix}")
   try:
     writer(os.fspath(partial))
     os.replace(partial, path)
