@@ -120,6 +120,10 @@ def read() -> OptimizerOptions:
         f"--{name} means nothing with --{other}={values[other].value}: leave "
         f"it out, or use --{other}={' or '.join(names)}"
       )
+  if values.nesterov and not values.momentum:
+    raise app.UsageError(
+      "--nesterov means nothing with --momentum=0: leave it out"
+    )
   return OptimizerOptions(
     optimizer=values.optimizer,
     inner_optimizer=values.inner_optimizer,
