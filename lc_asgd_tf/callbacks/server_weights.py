@@ -9,11 +9,12 @@ class ServerWeights(keras.callbacks.Callback):
   """Makes the model hold the server's weights whenever it does not train.
 
   With simulated workers, the model holds the snapshot of the worker whose turn
-  it is while it trains. This callback loads the server's weights for
-  validation, for the callbacks at the end of an epoch, for prediction and for
-  the end of `fit`, and the snapshot again when training goes on. Put it before
-  callbacks that save the model, and behind `keras.callbacks.SwapEMAWeights`,
-  which is its precedent, and which swaps weights on the server.
+  it is while it trains. This callback loads the server's weights for the
+  callbacks at the end of an epoch and for the end of `fit`, and the snapshot
+  again when training goes on; and for evaluation and prediction, after which
+  the model holds what it held before. Put it before callbacks that save the
+  model, and behind `keras.callbacks.SwapEMAWeights`, which is its precedent,
+  and which swaps weights on the server.
 
   It also adds to the logs of an epoch what `AsyncTrainer.fit` adds (pushes,
   staleness, errors of the predictors; the largest staleness is that of all
@@ -23,8 +24,8 @@ class ServerWeights(keras.callbacks.Callback):
   Weights that somebody sets meanwhile, between two calls of `fit` or in
   another callback, become the server's and every worker's; at the end of a
   batch only with `at_batch_end`. After an interruption, such as Ctrl-C, the
-  model still holds a snapshot: `model.evaluate(..., callbacks=[...])` with this
-  callback loads the server's weights.
+  model still holds a snapshot, until
+  `model.optimizer.finalize_variable_values(model.trainable_variables)`.
 
   With one worker, or with any other optimizer, it does nothing.
 
@@ -49,9 +50,12 @@ class ServerWeights(keras.callbacks.Callback):
     self._begun = None
     self._shows_server_weights = False
     self._begins = False
+    # Whether the model held a snapshot when evaluation or prediction began.
+    self._held_snapshot = False
 
   def _optimizer(self):
-    optimizer = self.model.optimizer
+    # None before the model is compiled.
+    optimizer = getattr(self.model, "optimizer", None)
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
       optimizer = optimizer.inner_optimizer
     ours = isinstance(optimizer, optimizers.AsyncOptimizer)
@@ -77,6 +81,7 @@ class ServerWeights(keras.callbacks.Callback):
 
   def on_train_begin(self, logs=None) -> None:
     """Takes over weights that were set since training last ended."""
+    self._check_others()
     if optimizer := self._optimizer():
       optimizer.shows_server_weights = True
     if simulation := self._simulation():
@@ -94,6 +99,25 @@ class ServerWeights(keras.callbacks.Callback):
             "server's weights. Set num_workers=1, or leave it out."
           )
       simulation.adopt_changes()
+
+  def _check_others(self):
+    """Refuses simulated workers of which nobody would show the server's."""
+    others = dict(vars(self.model))
+    # Of keras.optimizers.MultiOptimizer.
+    for i, other in enumerate(getattr(self.model.optimizer, "optimizers", ())):
+      others[f"optimizer.optimizers[{i}]"] = other
+    ours = self._optimizer()
+    for name, other in others.items():
+      if (
+        isinstance(other, optimizers.AsyncOptimizer)
+        and other is not ours
+        and other.num_workers > 1
+      ):
+        raise errors.UserError(
+          f"model.{name} simulates workers, too, and ServerWeights knows only "
+          "those of model.optimizer: compile with that optimizer alone, or set "
+          "its num_workers=1."
+        )
 
   def on_train_end(self, logs=None) -> None:
     """Leaves it to the next `fit` to have such a callback."""
@@ -128,8 +152,19 @@ class ServerWeights(keras.callbacks.Callback):
 
   def on_test_begin(self, logs=None) -> None:
     """Loads the server's weights."""
-    self._show_server_weights()
+    if simulation := self._simulation():
+      self._held_snapshot = simulation.holds_snapshot()
+      self._show_server_weights()
+
+  def on_test_end(self, logs=None) -> None:
+    """Loads the snapshot, if the model held it before."""
+    if self._held_snapshot:
+      self._show_snapshot()
 
   def on_predict_begin(self, logs=None) -> None:
     """Loads the server's weights."""
-    self._show_server_weights()
+    self.on_test_begin()
+
+  def on_predict_end(self, logs=None) -> None:
+    """Loads the snapshot, if the model held it before."""
+    self.on_test_end()

@@ -133,7 +133,7 @@ class Simulation:
     if self._adopts_at_first_push:
       tf.cond(self.server.ledger.version.value == 0, self._adopt, lambda: None)
     worker = tf.convert_to_tensor(self.workers.turn.value)
-    snapshot = self._packing.pack([v.value for v in self._variables])
+    snapshot = self._held()
     messages = self.server.messages([gradients], loss)
     replies = self.server.push(worker, messages, [snapshot])
     if self._learns:
@@ -205,18 +205,25 @@ class Simulation:
     if self._buffers is not None:
       self._buffers.load(tf.convert_to_tensor(self.workers.turn.value))
 
+  def holds_snapshot(self) -> bool:
+    """Returns whether the model holds that of the worker whose turn it is."""
+    return _same_bits(self._held(), self.workers.snapshot())
+
   def adopt_changes(self) -> None:
     """Makes weights that somebody has set in the model everybody's.
 
     It held w, w as it was shown (`keras.callbacks.SwapEMAWeights` changes w on
     the server), or a snapshot.
     """
-    held = self._packing.pack([v.value for v in self._variables])
+    held = self._held()
     ours = [self.server.shards[0].current(), self.workers.snapshot()]
     if self._shown is not None:
       ours.append(self._shown)
     if not any(_same_bits(held, known) for known in ours):
       self._adopt()
+
+  def _held(self) -> tf.Tensor:
+    return self._packing.pack([v.value for v in self._variables])
 
   def _adopt(self) -> None:
     """Makes what the model holds w, and everybody's snapshot."""

@@ -680,13 +680,17 @@ class ServerWeightsTest(_SimulationTestCase):
         keras.models.load_model(path).get_weights(), expected
       )
 
-  def test_evaluation_within_an_epoch_changes_no_training(self):
-    server_weights = _ServerWeights()
+  @parameterized.product(at_batch_end=(False, True), same=(False, True))
+  def test_evaluation_within_an_epoch_changes_no_training(
+    self, at_batch_end, same
+  ):
+    server_weights = _ServerWeights(at_batch_end)
 
     def evaluate(batch, logs=None):
       del logs
       if batch == 1:
-        model.evaluate(_X, _Y, verbose=0, callbacks=[server_weights])
+        callback = server_weights if same else _ServerWeights()
+        model.evaluate(_X, _Y, verbose=0, callbacks=[callback])
 
     model, _ = _fit(_asgd(), 0)
     _fit_on(
@@ -700,6 +704,26 @@ class ServerWeightsTest(_SimulationTestCase):
     )
     undisturbed, _ = _fit(_asgd(), 2)
     self.assert_same_bits(model.get_weights(), undisturbed.get_weights())
+
+  @parameterized.parameters(True, False)
+  def test_a_loop_over_batches_may_look_at_the_servers_weights(self, evaluate):
+    def trained(looks):
+      model, other = _model(), _model()
+      model.compile(_asgd(), "mse")
+      for i in range(3 * _STEPS):
+        part = slice(i % _STEPS * _BATCH, (i % _STEPS + 1) * _BATCH)
+        model.train_on_batch(_X[part], _Y[part])
+        if looks and i % 5 == 3:
+          look = {"verbose": 0, "callbacks": [_ServerWeights()]}
+          if evaluate:
+            model.evaluate(_X, _Y, **look)
+            continue
+          seen = model.predict(_X, **look)
+          other.set_weights(_server_weights(model))
+          np.testing.assert_array_equal(seen, other.predict(_X, verbose=0))
+      return model.get_weights()
+
+    self.assert_same_bits(trained(looks=True), trained(looks=False))
 
   @parameterized.named_parameters(("asgd", _asgd), ("lc_asgd", _lc_asgd))
   def test_training_goes_on_from_a_checkpoint(self, new):
@@ -838,6 +862,9 @@ class ServerWeightsTest(_SimulationTestCase):
     with self.assertRaises(KeyboardInterrupt):
       _fit(_asgd(), callbacks=[Interrupt()], model=model)
     expected = _server_weights(model)
+    self.assert_different(model.get_weights(), expected)
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    self.assert_same_bits(model.get_weights(), expected)
     model.optimizer.learning_rate = 0.0
     _fit_on(model, 1)
     self.assert_same_bits(_server_weights(model), expected)
@@ -942,6 +969,36 @@ class KerasTest(_SimulationTestCase):
     optimizer = lc_asgd_tf.AsyncOptimizer(several, rule(), num_workers=3)
     with self.assertRaisesRegex(ValueError, "MultiOptimizer cannot make one"):
       _fit(optimizer)
+
+  def test_a_model_that_is_not_compiled(self):
+    model = _model()
+    expected = model.predict(_X, verbose=0)
+    actual = model.predict(_X, verbose=0, callbacks=[_ServerWeights()])
+    np.testing.assert_array_equal(actual, expected)
+
+  @parameterized.parameters(1, 3)
+  def test_a_second_optimizer_may_not_simulate_workers(self, num_workers):
+    model = _model()
+    model.compile(_asgd(), "mse")
+    model.second = _asgd(num_workers)
+    if num_workers == 1:
+      _fit_on(model, 1)
+      return
+    with self.assertRaisesRegex(ValueError, "model.second simulates workers"):
+      _fit_on(model, 1)
+
+  @unittest.skipUnless(
+    hasattr(keras.optimizers, "MultiOptimizer"), "Keras has no MultiOptimizer."
+  )
+  def test_nor_may_parts_of_one(self):
+    both = [_asgd(), _asgd()]
+    model = _model()
+    model.compile(
+      keras.optimizers.MultiOptimizer(lambda v: both["bias" in v.path]), "mse"
+    )
+    model.optimizer.build(model.trainable_variables)
+    with self.assertRaisesRegex(ValueError, "simulates workers, too"):
+      _fit_on(model, 1)
 
   def test_evaluation_reads_weights_that_were_set_since(self):
     model, _ = _fit(lc_asgd_tf.ASGD(0.02, num_workers=3))
