@@ -49,6 +49,6 @@ class CountingScope(keras.StatelessScope):
       if self.updates(variable) > 1:
         raise errors.UserError(
           f"The moving statistic {variable.path} is updated more than once per "
-          "step, which cannot be merged on a server: use one "
-          "BatchNormalization layer per call."
+          "step, which cannot be merged: use one BatchNormalization layer per "
+          "call, and none in TimeDistributed."
         )
