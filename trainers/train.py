@@ -241,6 +241,12 @@ def _train(stack, external, local, directory) -> dict[str, object]:
         f"on after epoch {initial_epoch}",
         file=sys.stderr,
       )
+    if initial_epoch >= training.epochs:
+      print(
+        f"{directory.path} has {initial_epoch} epochs already: nothing is left "
+        f"to train with --epochs={training.epochs}",
+        file=sys.stderr,
+      )
   callbacks = [
     # Before the checkpoint: a run that dies in between does this epoch again,
     # and its row goes (see `keep_epochs`).
@@ -265,7 +271,7 @@ def _train(stack, external, local, directory) -> dict[str, object]:
   if training.batch_norm == "precise":
     # First, so that the others see its statistics.
     precise = lc_asgd_tf.callbacks.PreciseBatchNormalization(
-      dataset.train(data.batch_size, seed=training.seed)
+      dataset.train(data.batch_size, seed=training.seed, augment=data.augment)
     )
     callbacks.insert(0, precise)
   trainer.fit(

@@ -167,6 +167,14 @@ class TrainTest(parameterized.TestCase):
       self.assertTrue(all(map(math.isfinite, history[name])), name)
     model = keras.models.load_model(run / "model.keras")
     self.assertEqual(int(model.optimizer.iterations.numpy()), 120)
+
+    # There may be nothing left to do.
+    status, _, stderr = _train(
+      self.directory, *_SMALL, "--epochs=3", "--resume", "--output_dir=run"
+    )
+    self.assertEqual(status, 0, stderr)
+    self.assertIn("run has 3 epochs already", stderr)
+    self.assertEqual(json.loads((run / "history.json").read_text()), history)
     self.assert_no_task_left()
 
   @parameterized.named_parameters(
@@ -191,6 +199,7 @@ class TrainTest(parameterized.TestCase):
     ("predictor", ["--optimizer=asgd", "--loss_predictor=holt"], "lc_asgd"),
     ("horizon", ["--optimizer=ssgd", "--horizon=predicted"], "--horizon"),
     ("dispatch", ["--optimizer=ssgd", "--steps_per_dispatch=4"], "leave it"),
+    ("nesterov_0", ["--nesterov", "--momentum=0"], "leave it out"),
     ("nesterov_adam", ["--inner_optimizer=adam", "--nesterov"], "=sgd"),
     ("momentum_adam", ["--inner_optimizer=adam", "--momentum=0.5"], "=sgd"),
     # These mean something, or nothing that matters: it is the data set.
