@@ -26,12 +26,7 @@ class Delays(configurable.Configurable):
   """
 
   def __init__(self, seed: int = 0) -> None:
-    try:
-      self.seed = operator.index(seed)
-    except TypeError:
-      raise TypeError(f"seed must be an int, got {seed!r}.") from None
-    if self.seed < 0:
-      raise ValueError(f"seed must be >= 0, got {seed}.")
+    self.seed = check_seed(seed)
 
   def table(self, num_workers: int) -> np.ndarray:
     """Returns delays, shape=(M, k), float64, all > 0; k is LENGTH or more.
@@ -55,6 +50,22 @@ class Delays(configurable.Configurable):
   def get_config(self) -> dict[str, object]:
     """Returns the constructor's arguments."""
     return {"seed": self.seed}
+
+
+def check_seed(seed: int) -> int:
+  """Returns the seed as an int.
+
+  Raises:
+    TypeError: if it is none.
+    ValueError: if it is negative.
+  """
+  try:
+    seed = operator.index(seed)
+  except TypeError:
+    raise TypeError(f"seed must be an int, got {seed!r}.") from None
+  if seed < 0:
+    raise ValueError(f"seed must be >= 0, got {seed}.")
+  return seed
 
 
 def check_positive(name: str, value: float) -> float:

@@ -9,9 +9,23 @@ from keras.saving import deserialize_keras_object, serialize_keras_object
 
 from lc_asgd_tf import compensation as compensation_lib
 from lc_asgd_tf import delays as delays_lib
-from lc_asgd_tf import predictors
+from lc_asgd_tf import errors, predictors
 from lc_asgd_tf.optimizers import simulation
 from lc_asgd_tf.server import learning_rates
+
+
+def _of_inner_optimizer(name: str) -> property:
+  """Returns a property that is one of the inner optimizer."""
+
+  def get_value(self):
+    return getattr(self.inner_optimizer, name)
+
+  def set_value(self, value):
+    # Keras sets it before there is an inner optimizer.
+    if "inner_optimizer" in self.__dict__:
+      setattr(self.inner_optimizer, name, value)
+
+  return property(get_value, set_value, doc=f"The inner optimizer's `{name}`.")
 
 
 @keras.saving.register_keras_serializable(package="lc_asgd_tf")
@@ -78,6 +92,7 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
       raise TypeError(
         f"num_workers must be an int, got {num_workers!r}."
       ) from None
+    seed = delays_lib.delays.check_seed(seed)
     if num_workers < 1:
       raise ValueError(f"num_workers must be at least 1, got {num_workers}.")
     if compensation is not None and not isinstance(
@@ -111,7 +126,7 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
     self.loss_predictor = predictors.get(loss_predictor)
     self.num_workers = num_workers
     self.delays = delays
-    self.seed = int(seed)
+    self.seed = seed
     self._simulation = None
     self._loss = None
     # Set by the callback that loads the server's weights when they are due.
@@ -123,6 +138,13 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
       return
     # Keras may build while it traces; state initialised there would be lost.
     with tf.init_scope():
+      if type(self.inner_optimizer).__name__ == "ScheduleFreeAdamW" and not all(
+        variable.value.is_initialized() for variable in variables
+      ):
+        raise errors.UserError(
+          "ScheduleFreeAdamW begins with the weights, and the model has none "
+          "before it is called: give it a keras.Input, or call it before fit."
+        )
       if self.num_workers == 1:
         self.inner_optimizer.build(variables)
       else:
@@ -235,6 +257,18 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
     for variable, weight in zip(variables, weights, strict=True):
       variable.assign(weight)
 
+  def load_own_variables(self, store) -> None:
+    """Loads the state, unless it is of something else, as Keras does."""
+    saved = [store[str(i)].shape for i in range(len(store.keys()))]
+    if saved != [tuple(variable.shape) for variable in self.variables]:
+      warnings.warn(
+        f"Skipping variable loading for optimizer '{self.name}': the saved one "
+        "is of other variables, or another rule or number of workers.",
+        stacklevel=2,
+      )
+      return
+    super().load_own_variables(store)
+
   @property
   def learning_rate(self):
     """The inner optimizer's learning rate."""
@@ -249,16 +283,11 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
     """The inner optimizer's count of updates."""
     return self.inner_optimizer.iterations
 
-  @property
-  def loss_scale_factor(self):
-    """The inner optimizer's factor of the loss."""
-    return self.inner_optimizer.loss_scale_factor
-
-  @loss_scale_factor.setter
-  def loss_scale_factor(self, factor) -> None:
-    # Keras sets it before there is an inner optimizer.
-    if "inner_optimizer" in self.__dict__:
-      self.inner_optimizer.loss_scale_factor = factor
+  loss_scale_factor = _of_inner_optimizer("loss_scale_factor")
+  weight_decay = _of_inner_optimizer("weight_decay")
+  clipnorm = _of_inner_optimizer("clipnorm")
+  clipvalue = _of_inner_optimizer("clipvalue")
+  global_clipnorm = _of_inner_optimizer("global_clipnorm")
 
   def scale_loss(self, loss):
     """Takes note of the loss; scales it as the inner optimizer asks for."""

@@ -22,10 +22,14 @@ class RuleOptimizer(async_optimizer.AsyncOptimizer):
     inner_optimizer: another inner optimizer in place of SGD, which then has
       the learning rate and everything else.
     loss_predictor: see `AsyncOptimizer`.
-    compensation: the rule; None for `RULE()`.
+    compensation: the rule, from subclasses that have no `RULE`.
     name: as in Keras.
     **kwargs: further arguments of `keras.optimizers.SGD`, such as
       `weight_decay` or `clipnorm`.
+
+  Raises:
+    TypeError: if a class that has a `RULE` is given another one.
+    ValueError: if there is an `inner_optimizer`, and arguments of one.
   """
 
   RULE: type[compensation_lib.Compensation]
@@ -55,9 +59,16 @@ class RuleOptimizer(async_optimizer.AsyncOptimizer):
         "learning_rate, momentum, nesterov and further arguments belong to the "
         "inner optimizer; pass either them or inner_optimizer."
       )
+    if compensation is None:
+      compensation = self.RULE()
+    elif hasattr(self, "RULE"):
+      raise TypeError(
+        f"{type(self).__name__} has a rule of its own: for another one, use "
+        "lc_asgd_tf.AsyncOptimizer(inner_optimizer, compensation)."
+      )
     super().__init__(
       inner_optimizer,
-      compensation or self.RULE(),
+      compensation,
       loss_predictor=loss_predictor,
       num_workers=num_workers,
       delays=delays,

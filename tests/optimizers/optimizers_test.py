@@ -1,6 +1,7 @@
 """Tests for the optimizers as Keras sees them."""
 
 import os
+import unittest
 
 import keras
 import numpy as np
@@ -181,6 +182,22 @@ class ConfigTest(AsyncTestCase):
     self.assertEqual(config["weight_decay"], 0.125)
     self.assertEqual(config["clipnorm"], 2.0)
 
+  @parameterized.parameters(1, 3)
+  def test_what_is_set_afterwards_reaches_it_too(self, num_workers):
+    optimizer = lc_asgd_tf.ASGD(
+      0.1, clipnorm=2.0, weight_decay=0.5, num_workers=num_workers
+    )
+    self.assertEqual(optimizer.clipnorm, 2.0)
+    self.assertEqual(optimizer.weight_decay, 0.5)
+    self.assertIsNone(optimizer.clipvalue)
+    self.assertIsNone(optimizer.global_clipnorm)
+    optimizer.clipnorm = 1e-9
+    optimizer.weight_decay = None
+    before = _model().trainable_weights
+    model, _ = _fit(optimizer, epochs=1)
+    for new, old in zip(model.trainable_weights, before, strict=True):
+      np.testing.assert_allclose(new.numpy(), old.numpy(), atol=1e-6)
+
   @parameterized.parameters(
     ("lstm", predictors.LSTMLossPredictor),
     ("holt", predictors.HoltLossPredictor),
@@ -229,6 +246,7 @@ class ErrorTest(AsyncTestCase):
     ("decay", lambda: lc_asgd_tf.DCASGD(decay=1.0)),
     ("momentum", lambda: lc_asgd_tf.ASGD(momentum=2.0)),
     ("unknown", lambda: lc_asgd_tf.ASGD(no_such_argument=1)),
+    ("seed", lambda: lc_asgd_tf.ASGD(seed=-1)),
   )
   def test_refuses_bad_arguments(self, new):
     with self.assertRaises(ValueError):
@@ -242,10 +260,28 @@ class ErrorTest(AsyncTestCase):
     ),
     ("part_of_a_worker", lambda: lc_asgd_tf.ASGD(num_workers=2.7)),
     ("no_number", lambda: lc_asgd_tf.ASGD(num_workers="4")),
+    ("part_of_a_seed", lambda: lc_asgd_tf.ASGD(seed=1.7)),
+    ("no_seed", lambda: lc_asgd_tf.ASGD(seed=None)),
   )
   def test_refuses_bad_types(self, new):
     with self.assertRaisesRegex(TypeError, "must be an"):
       new()
+
+  def test_refuses_another_rule(self):
+    with self.assertRaisesRegex(TypeError, "has a rule of its own: .*Async"):
+      lc_asgd_tf.ASGD(compensation=compensation.StalenessAware())
+
+  @unittest.skipUnless(
+    hasattr(keras.optimizers, "ScheduleFreeAdamW"), "Keras does not have it."
+  )
+  @parameterized.parameters(1, 3)
+  def test_refuses_what_begins_with_weights_that_are_not_there(self, workers):
+    inner = keras.optimizers.ScheduleFreeAdamW(0.01)
+    optimizer = lc_asgd_tf.ASGD(inner_optimizer=inner, num_workers=workers)
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile(optimizer, "mse")
+    with self.assertRaisesRegex(ValueError, "give it a keras.Input, or call"):
+      model.fit(_X, _Y, verbose=0)
 
   @parameterized.parameters(1, 2)
   def test_gradients_alone_need_a_built_optimizer(self, num_workers):
@@ -506,6 +542,17 @@ class SavingTest(AsyncTestCase):
     other.load_weights(path)
     self.assert_same_bits(other.get_weights(), model.get_weights())
     self.assert_same_bits(other.optimizer.variables, model.optimizer.variables)
+
+  def test_the_state_of_another_number_of_workers_is_left_alone(self):
+    model, _ = _fit(lc_asgd_tf.ASGD(0.1, num_workers=4), epochs=1)
+    path = os.path.join(self.create_tempdir().full_path, "model.weights.h5")
+    model.save_weights(path)
+    other, _ = _fit(lc_asgd_tf.ASGD(0.1, num_workers=3), epochs=1)
+    state = [variable.numpy() for variable in other.optimizer.variables]
+    with self.assertWarnsRegex(UserWarning, "Skipping variable loading"):
+      other.load_weights(path)
+    self.assert_same_bits(other.get_weights(), model.get_weights())
+    self.assert_same_bits(other.optimizer.variables, state)
 
   @parameterized.parameters(1, 3)
   def test_set_weights_sets_everything(self, num_workers):
