@@ -5,10 +5,10 @@
 trains the same networks on the same data with every system that is installed:
 this package, tf_keras's `fit` and a loop with Keras's own SGD on the same kind
 of cluster, and a parameter server of PyTorch. The limit is the same network in
-as many processes that share nothing. All systems are up at once and take turns;
-in each repetition every one of them trains for about the same time, in a random
-order, and ratios are taken within a repetition, so that a slow phase of the
-machine touches all sides.
+as many processes that share nothing. All systems are up at once and take turns,
+those that wait being stopped; in each repetition every one of them trains for
+about the same time, in a random order, and ratios are taken within a
+repetition, so that a slow phase of the machine touches all sides.
 
 tf_keras and the loop run on TensorFlow's own servers, with as many threads;
 `tf_keras_tuned` runs on the servers of this package, whose idle threads sleep

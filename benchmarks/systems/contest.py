@@ -1,9 +1,10 @@
 """How the benchmark and the systems in it talk to each other.
 
-A system is a program that lives as long as the benchmark does, and sleeps
-unless it has its turn: it reads a number of steps from its standard input,
-trains that many, and writes what they took as one line of JSON. All systems
-can so be up and warm at once, and take turns.
+A system is a program that lives as long as the benchmark does, and is stopped
+(SIGSTOP) unless it has its turn: it reads a number of steps from its standard
+input, trains that many, and writes what they took as one line of JSON. All
+systems can so be up and warm at once, and take turns, without threads that wake
+up beside another's turn.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -72,21 +74,37 @@ class System:
       env=dict(environ),
     )
     self._read()
+    self._signal(signal.SIGSTOP)
 
   def run(self, steps: int) -> Turn:
     """Lets the system train for at least some steps."""
+    self._signal(signal.SIGCONT)
     self._process.stdin.write(f"{steps}\n")
     self._process.stdin.flush()
-    return Turn(**self._read())
+    turn = Turn(**self._read())
+    self._signal(signal.SIGSTOP)
+    return turn
 
   def close(self) -> None:
     """Ends it."""
+    self._signal(signal.SIGCONT)
     self._process.stdin.close()
     try:
       self._process.wait(20)
     except subprocess.TimeoutExpired:
       self._process.kill()
       self._process.wait()
+
+  def _signal(self, number):
+    """Signals its processes, whatever their groups; on Linux."""
+    parents = _parents()
+    for pid in parents:
+      ancestor = pid
+      while ancestor in parents and ancestor != self._process.pid:
+        ancestor = parents[ancestor]
+      if ancestor == self._process.pid:
+        with contextlib.suppress(ProcessLookupError):
+          os.kill(pid, number)
 
   def _read(self):
     for line in self._process.stdout:
@@ -237,11 +255,27 @@ def _processor_seconds(pids: Mapping[str, int]) -> dict[str, float]:
   """Returns user and system time so far, by role; empty off Linux."""
 
   def seconds(pid):
-    with open(f"/proc/{pid}/stat") as stat:
-      fields = stat.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    status = _status(pid)
+    return (int(status[11]) + int(status[12])) / _TICKS
 
   return _by_role(pids, seconds)
+
+
+def _parents() -> dict[int, int]:
+  """Returns the parent of each process there is; empty off Linux."""
+  parents = {}
+  with contextlib.suppress(FileNotFoundError):
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+      # It may have ended.
+      with contextlib.suppress(OSError):
+        parents[int(pid)] = int(_status(pid)[1])
+  return parents
+
+
+def _status(pid: int | str) -> list[str]:
+  """Returns what Linux says of a process, from its state on."""
+  with open(f"/proc/{pid}/stat") as stat:
+    return stat.read().rpartition(")")[2].split()
 
 
 def _resident_bytes(pids: Mapping[str, int]) -> dict[str, int]:
