@@ -8,6 +8,7 @@ import math
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -275,6 +276,13 @@ class TrainTest(parameterized.TestCase):
       ended,
       f"ps 0 at {specification.ps[0]}, worker 0 at {specification.workers[0]}",
     )
+
+  def test_a_port_of_the_chief_that_is_taken_is_one_line(self):
+    specification = _users_cluster()
+    port = int(specification.chief.rpartition(":")[2])
+    with socket.create_server(("127.0.0.1", port)):
+      ended = self.run_preloaded(TF_CONFIG=specification.tf_config("chief", 0))
+    self.assert_one_line(ended, f"port {port} is in use")
 
   @parameterized.parameters(("worker", 1), ("ps", 2))
   def test_a_dead_task_ends_the_run(self, kind, num_workers):
