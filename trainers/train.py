@@ -101,8 +101,7 @@ def main(argv: list[str]) -> int:
         result = _train(stack, external, local, directory)
       except (KeyboardInterrupt, tf.errors.OpError, RuntimeError) as error:
         _blame_lost(external, error, directory)
-        # What TensorFlow makes of an interrupt that comes while it raises.
-        if "REPLACED BY KeyboardInterrupt" in str(error):
+        if cluster_lib.hides_interrupt(error):
           raise KeyboardInterrupt from error
         raise
   except (cluster_lib.TaskFailure, _LostTask) as failure:

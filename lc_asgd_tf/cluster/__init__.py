@@ -4,6 +4,7 @@ from lc_asgd_tf.cluster.connection import connect, wait_for_tasks
 from lc_asgd_tf.cluster.local import (
   LocalCluster,
   TaskFailure,
+  hides_interrupt,
   interrupt_main_thread,
 )
 from lc_asgd_tf.cluster.ports import check_port_free, free_ports
@@ -30,6 +31,7 @@ __all__ = [
   "coordinator_environment",
   "free_ports",
   "from_environment",
+  "hides_interrupt",
   "interrupt_main_thread",
   "keep_freed_memory",
   "task_environment",

@@ -58,6 +58,11 @@ class TaskFailure(RuntimeError):
     self.log_path = log_path
 
 
+def hides_interrupt(error: BaseException) -> bool:
+  """Returns whether there was an interrupt while TensorFlow raised an error."""
+  return "REPLACED BY KeyboardInterrupt" in str(error)
+
+
 def interrupt_main_thread(failure: TaskFailure) -> None:
   """Raises KeyboardInterrupt in the main thread, even where it waits.
 
@@ -194,8 +199,7 @@ class LocalCluster:
     calls_failed = tf.errors.UnavailableError | tf.errors.AbortedError
     if (
       isinstance(error, calls_failed | tf.errors.CancelledError)
-      # What TensorFlow makes of an interrupt that comes while it raises.
-      or "REPLACED BY KeyboardInterrupt" in str(error)
+      or hides_interrupt(error)
     ):
       wait = _SECONDS_TO_NOTICE
     try:
