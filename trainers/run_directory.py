@@ -111,20 +111,21 @@ class RunDirectory:
     Raises:
       UserError: if it began with others, or the file is somebody else's.
     """
+    began = self._read_settings()
     if not self._resumed:
       # A run that failed early may have left its own.
-      try:
-        is_ours = self._settings_or({}).keys() <= settings.keys()
-      except errors.UserError:
-        is_ours = False
-      if not is_ours:
+      if began is None or not began.keys() <= settings.keys():
         raise errors.UserError(
           f"{self.settings} exists, and would be overwritten: pass another "
           "--output_dir."
         )
       files.write_text(self.settings, json.dumps(settings, indent=2) + "\n")
       return
-    began = self._settings_or(settings)
+    if began is None:
+      raise errors.UserError(
+        f"{self.settings} is damaged: delete it, and continue with the flags "
+        "that the run was begun with."
+      )
     for name, value in settings.items():
       if name in began and began[name] != value:
         raise errors.UserError(
@@ -132,20 +133,15 @@ class RunDirectory:
           f"{value} now: continue it with the same flags."
         )
 
-  def _settings_or(self, otherwise):
-    """Returns the settings in the directory, if there are any."""
+  def _read_settings(self) -> dict[str, object] | None:
+    """Returns those that there are, perhaps none; None if they are damaged."""
     if not self.settings.exists():
-      return otherwise
+      return {}
     try:
       settings = json.loads(self.settings.read_text(encoding="utf-8"))
-      if not isinstance(settings, dict):
-        raise ValueError("it is no object")
-    except (ValueError, RecursionError) as error:
-      raise errors.UserError(
-        f"{self.settings} is damaged ({error}): delete it, and continue with "
-        "the flags that the run was begun with."
-      ) from error
-    return settings
+    except (ValueError, RecursionError):
+      return None
+    return settings if isinstance(settings, dict) else None
 
   @property
   def settings(self) -> pathlib.Path:
