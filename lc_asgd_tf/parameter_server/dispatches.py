@@ -13,7 +13,7 @@ class Dispatches:
 
   A dispatch is a number of steps that a worker does one after the other. When
   a worker dies amid one, the coordinator, which knows nothing of single steps,
-  has another worker do it anew; here it learns how many of them are left.
+  has another worker do it anew; here it learns how many of them are done.
 
   Everything is created on the current device, that of the ledger.
 
@@ -56,7 +56,8 @@ class Dispatches:
       worker: shape=(), int64.
 
     Returns:
-      How many steps are left, shape=(), int64; 0 if it has been cancelled.
+      How many of the steps are done, shape=(), int64; all of them if it has
+      been cancelled.
     """
     with tf.device(self._pushes.value.device):
       return self._begin(dispatch, steps, worker)
@@ -80,5 +81,5 @@ class Dispatches:
     self._number.scatter_nd_update([[row]], [dispatch])
     self._done.assign(tf.tensor_scatter_nd_update(done, [[row]], [done_of_it]))
     self._row.scatter_nd_update([[worker]], [row])
-    left = tf.maximum(steps - done_of_it, 0)
-    return tf.where(dispatch >= self._first_valid, left, 0)
+    is_valid = dispatch >= self._first_valid
+    return tf.where(is_valid, tf.minimum(done_of_it, steps), steps)

@@ -59,7 +59,9 @@ class WorkerStep:
     """
     index = tf.distribute.coordinator.experimental_get_current_worker_index()
     worker = tf.cast(index, tf.int64)
-    steps = self._remote.dispatches.begin(dispatch, steps, worker)
+    # Subtracted on the worker, whose loop would otherwise ask the ps task for
+    # the difference in every step.
+    steps -= self._remote.dispatches.begin(dispatch, steps, worker)
     frozen = self._remote.pull_frozen()
 
     def step(i, replies, metrics, counts, communication_seconds):

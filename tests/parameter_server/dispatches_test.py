@@ -14,8 +14,9 @@ class DispatchesTest(absltest.TestCase):
     self.dispatches = dispatches.Dispatches(self.pushes)
 
   def begin(self, dispatch, worker, steps=10):
+    """Returns how many steps are left."""
     arguments = tf.constant([dispatch, steps, worker], tf.int64)
-    return int(self.dispatches.begin(*tf.unstack(arguments)))
+    return steps - int(self.dispatches.begin(*tf.unstack(arguments)))
 
   def push(self, worker, times):
     self.pushes.assign(self.pushes + times * keras.ops.one_hot(worker, 3))
