@@ -149,7 +149,6 @@ def _train(stack, external, local, directory) -> dict[str, object]:
   import keras
 
   import lc_asgd_tf
-  from lc_asgd_tf import cluster as cluster_lib
   from lc_asgd_tf import datasets, models
   from trainers import build
 
@@ -190,18 +189,7 @@ def _train(stack, external, local, directory) -> dict[str, object]:
     new_model(), dataset.test(1).element_spec[0], dataset.name
   )
   keras.utils.clear_session()
-  specification = external
-  if local is not None:
-    stack.enter_context(local)
-    specification = local.specification
-  else:
-    cluster_lib.check_port_free(specification.address)
-    cluster_lib.wait_for_tasks(
-      specification,
-      cluster_flags.read().connect_timeout,
-      report=lambda line: print(line, file=sys.stderr),
-    )
-  strategy = cluster_lib.connect(specification)
+  strategy = _connect(stack, external, local)
   # After the strategy: connecting to a cluster renames this process's devices.
   keras.utils.set_random_seed(training.seed)
   model = new_model()
@@ -232,21 +220,76 @@ def _train(stack, external, local, directory) -> dict[str, object]:
   initial_epoch = 0
   if output.resume:
     trainer.build(dataset_fn)
-    initial_epoch = checkpoint.restore_latest()
-    directory.keep_epochs(initial_epoch, damaged=checkpoint.passed_over)
-    if checkpoint.passed_over:
-      print(
-        f"the latest checkpoint in {directory.checkpoints} is damaged: going "
-        f"on after epoch {initial_epoch}",
-        file=sys.stderr,
-      )
-    if initial_epoch >= training.epochs:
-      print(
-        f"{directory.path} has {initial_epoch} epochs already: nothing is left "
-        f"to train with --epochs={training.epochs}",
-        file=sys.stderr,
-      )
-  callbacks = [
+    initial_epoch = _restore(checkpoint, directory, training.epochs)
+  trainer.fit(
+    dataset_fn,
+    epochs=training.epochs,
+    initial_epoch=initial_epoch,
+    steps_per_epoch=steps_per_epoch,
+    validation_data=test,
+    callbacks=_callbacks(trainer, checkpoint, dataset, local, directory),
+    verbose=1 if sys.stdout.isatty() else 2,
+  )
+  scores = model.evaluate(test, return_dict=True, verbose=0)
+  directory.save_model(model)
+  history = directory.write_history_json()
+  return build.result(
+    optimizer_flags.read().optimizer, trainer, scores, history
+  )
+
+
+def _connect(stack, external, local):
+  """Returns the strategy of a cluster that serves."""
+  from lc_asgd_tf import cluster as cluster_lib
+
+  if local is not None:
+    stack.enter_context(local)
+    return cluster_lib.connect(local.specification)
+  cluster_lib.check_port_free(external.address)
+  cluster_lib.wait_for_tasks(
+    external,
+    cluster_flags.read().connect_timeout,
+    report=lambda line: print(line, file=sys.stderr),
+  )
+  return cluster_lib.connect(external)
+
+
+def _restore(checkpoint, directory, epochs) -> int:
+  """Goes back to the latest epoch that can be read; returns the next one."""
+  initial_epoch = checkpoint.restore_latest()
+  directory.keep_epochs(initial_epoch, damaged=checkpoint.passed_over)
+  if checkpoint.passed_over:
+    print(
+      f"the latest checkpoint in {directory.checkpoints} is damaged: going on "
+      f"after epoch {initial_epoch}",
+      file=sys.stderr,
+    )
+  if initial_epoch >= epochs:
+    print(
+      f"{directory.path} has {initial_epoch} epochs already: nothing is left "
+      f"to train with --epochs={epochs}",
+      file=sys.stderr,
+    )
+  return initial_epoch
+
+
+def _callbacks(trainer, checkpoint, dataset, local, directory) -> list:
+  """Returns the callbacks of a run, in the order in which they are called."""
+  import keras
+
+  import lc_asgd_tf
+
+  data = data_flags.read()
+  training = training_flags.read()
+  output = output_flags.read()
+  callbacks = []
+  if training.batch_norm == "precise":
+    # First, so that the others see its statistics.
+    images = dataset.train(
+      data.batch_size, seed=training.seed, augment=data.augment
+    )
+    callbacks.append(lc_asgd_tf.callbacks.PreciseBatchNormalization(images))
+  callbacks += [
     # Before the checkpoint: a run that dies in between does this epoch again,
     # and its row goes (see `keep_epochs`).
     keras.callbacks.CSVLogger(directory.history_csv, append=output.resume),
@@ -267,27 +310,7 @@ def _train(stack, external, local, directory) -> dict[str, object]:
     )
   if output.tensorboard:
     callbacks.append(keras.callbacks.TensorBoard(directory.tensorboard))
-  if training.batch_norm == "precise":
-    # First, so that the others see its statistics.
-    precise = lc_asgd_tf.callbacks.PreciseBatchNormalization(
-      dataset.train(data.batch_size, seed=training.seed, augment=data.augment)
-    )
-    callbacks.insert(0, precise)
-  trainer.fit(
-    dataset_fn,
-    epochs=training.epochs,
-    initial_epoch=initial_epoch,
-    steps_per_epoch=steps_per_epoch,
-    validation_data=test,
-    callbacks=callbacks,
-    verbose=1 if sys.stdout.isatty() else 2,
-  )
-  scores = model.evaluate(test, return_dict=True, verbose=0)
-  directory.save_model(model)
-  history = directory.write_history_json()
-  return build.result(
-    optimizer_flags.read().optimizer, trainer, scores, history
-  )
+  return callbacks
 
 
 def run() -> None:

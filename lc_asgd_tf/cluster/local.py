@@ -197,10 +197,9 @@ class LocalCluster:
     wait = 0.0
     # Who has called a task that is gone may know it before the cluster.
     calls_failed = tf.errors.UnavailableError | tf.errors.AbortedError
-    if (
-      isinstance(error, calls_failed | tf.errors.CancelledError)
-      or hides_interrupt(error)
-    ):
+    if isinstance(
+      error, calls_failed | tf.errors.CancelledError
+    ) or hides_interrupt(error):
       wait = _SECONDS_TO_NOTICE
     try:
       self.check(wait)
