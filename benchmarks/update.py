@@ -135,14 +135,15 @@ def _push(rule: str) -> Callable[[], None]:
     kept = snapshots.SeparateSnapshots(tf.zeros(spec.shape), _WORKERS.value)
     for m in range(_WORKERS.value):
       worker = tf.constant(m, tf.int64)
-      kept.write(worker, hosted.pull(worker)[0])
+      kept.write(kept.handle(worker), hosted.pull(worker)[0])
 
   @tf.function(autograph=False)
   def push(worker):
-    pulled = None if kept is None else kept.read(worker)
-    (reply,) = hosted.push(worker, messages, [pulled])
-    if kept is not None:
-      kept.write(worker, reply)
+    if kept is None:
+      return hosted.push(worker, messages, [None])
+    handle = kept.handle(worker)
+    (reply,) = hosted.push(worker, messages, [kept.read(handle)])
+    kept.write(handle, reply)
     return reply
 
   workers = itertools.cycle(

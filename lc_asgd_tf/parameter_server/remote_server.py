@@ -160,7 +160,8 @@ class RemoteServer:
     self._pushes_per_local = hosted // local
     with tf.device(devices[0]):
       self.dispatches = dispatches.Dispatches(self._server.ledger.pushes)
-    self._snapshots = None
+    # None, if the rule reads no displacement.
+    self._snapshots = []
     if optimizer.compensation.uses_displacement:
       self._snapshots = [
         _on(
@@ -176,11 +177,15 @@ class RemoteServer:
     # Traced here and now, outside of the strategy's scope, in which Keras
     # optimizers would look for replicas to merge.
     worker = tf.TensorSpec([], tf.int64)
-    self.pull = _concrete(self._pull, worker)
+    handles = [
+      tf.TensorSpec([num_workers], tf.resource) for _ in self._snapshots
+    ]
+    self.pull = _concrete(self._pull, worker, handles)
     self.push = _concrete(
       self._push,
       self._server.message_specs(),
       [table.message_spec for table in self._server.tables],
+      handles,
     )
     number = tf.TensorSpec([], tf.int64)
     self._learn = _concrete(self._server.learn, number)
@@ -203,32 +208,46 @@ class RemoteServer:
           "or another optimizer."
         )
 
-  def _pull(self, worker):
-    replies = self._server.pull(worker)
-    return self._remember([worker] * len(replies), replies)
+  def snapshot_handles(self) -> list[tf.Tensor]:
+    """Returns what `pull` and `push` need to know of snapshots, per shard.
 
-  def _push(self, messages, rows):
-    workers, pulled = [], []
-    for k, device in enumerate(self._server.devices):
-      with tf.device(device):
-        workers.append(self._server.sender(messages, k))
-        pulled.append(
-          # Read when the message, which names the worker, is there.
-          None
-          if self._snapshots is None
-          else self._snapshots[k].read(workers[k])
-        )
+    It is always the same, and a loop should ask for it beforehand.
+    """
+    handles = []
+    for k, kept in enumerate(self._snapshots):
+      with tf.device(self._server.devices[k]):
+        handles.append(kept.handles())
+    return handles
+
+  def _pull(self, worker, handles):
+    mine = []
+    for k, kept in enumerate(self._snapshots):
+      with tf.device(self._server.devices[k]):
+        mine.append(kept.handle(worker, handles[k]))
+    return self._remember(mine, self._server.pull(worker))
+
+  def _push(self, messages, rows, handles):
+    mine = []
+    pulled = [None] * len(messages)
+    # Everything here follows from the message. What does not, down to a
+    # constant, would need a call in every step, by which the worker's loop says
+    # that there is another one.
+    sender = tf.function(self._server.sender, jit_compile=True, autograph=False)
+    for k, kept in enumerate(self._snapshots):
+      with tf.device(self._server.devices[k]):
+        mine.append(kept.handle(sender(messages[k], k), handles[k]))
+        pulled[k] = kept.read(mine[k])
     replies = self._server.push(None, messages, pulled, rows)
-    return self._remember(workers, replies)
+    return self._remember(mine, replies)
 
-  def _remember(self, workers, replies):
+  def _remember(self, handles, replies):
     """Keeps the replies as snapshots; they leave only when they are kept."""
-    if self._snapshots is None:
+    if not handles:
       return replies
     kept = []
     for k, device in enumerate(self._server.devices):
       with tf.device(device):
-        written = self._snapshots[k].write(workers[k], replies[k])
+        written = self._snapshots[k].write(handles[k], replies[k])
         with tf.control_dependencies([written]):
           kept.append(tf.identity(replies[k]))
     return kept

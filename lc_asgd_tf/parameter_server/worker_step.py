@@ -63,6 +63,7 @@ class WorkerStep:
     # the difference in every step.
     steps -= self._remote.dispatches.begin(dispatch, steps, worker)
     frozen = self._remote.pull_frozen()
+    handles = self._remote.snapshot_handles()
 
     def step(i, replies, metrics, counts, communication_seconds):
       weights, version, buffers = self._remote.open_replies(replies)
@@ -80,11 +81,12 @@ class WorkerStep:
         contributions=contributions,
         worker=worker,
       )
-      replies = self._remote.push(messages, rows)
-      communication_seconds = tf.cast(
-        _time_after(replies) - computed, tf.float32
-      )
+      replies = self._remote.push(messages, rows, handles)
       _, following, _ = self._remote.open_replies(replies)
+      # Not after the replies themselves: that would need a call of its own.
+      communication_seconds = tf.cast(
+        _time_after([following]) - computed, tf.float32
+      )
       staleness = self._remote.staleness(following - 1, version)
       steps_done, total, largest = tf.unstack(counts)
       counts = tf.stack(
@@ -97,7 +99,7 @@ class WorkerStep:
       step,
       (
         tf.zeros([], tf.int64),
-        list(self._remote.pull(worker)),
+        list(self._remote.pull(worker, handles)),
         [tf.constant(value) for value in self.initial_metrics],
         tf.zeros([3], tf.int64),
         tf.constant(0.0),

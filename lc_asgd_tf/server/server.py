@@ -169,10 +169,10 @@ class Server:
       for part, g, rest in zip(self.shards, gradients, tails, strict=True)
     ]
 
-  def sender(self, messages: Sequence[tf.Tensor], k: int) -> tf.Tensor:
+  def sender(self, message: tf.Tensor, k: int) -> tf.Tensor:
     """Returns m, shape=(), int64, from the message to shard k."""
     size = self.shards[k].packing.size
-    return self._sender.unpack(messages[k][size:])[0]
+    return self._sender.unpack(message[size:])[0]
 
   def open_replies(
     self, replies: Sequence[tf.Tensor]
@@ -279,27 +279,29 @@ class Server:
       senders = []
       for k, device in enumerate(self.devices):
         with tf.device(device):
-          senders.append(self.sender(messages, k))
+          senders.append(compiled(self.sender)(messages[k], k))
     with tf.device(self.devices[0]):
-      begin = self.shards[0].packing.size + self._sender.size
       coefficients, accepted, heading = compiled(self._book)(
-        senders[0], messages[0][begin:], sums
+        senders[0], messages[0], sums
       )
+      if len(self.shards) > 1:
+        # For the others one tensor, where each of them would take a call.
+        joined = compiled(_join)(coefficients, accepted)
     replies = []
-    for k, part in enumerate(self.shards):
-      with tf.device(self.devices[k]):
-        arguments = (
-          senders[k],
-          messages[k],
-          snapshots[k],
-          displacements[k],
-          coefficients,
-          accepted,
-        )
+    for k, device in enumerate(self.devices):
+      with tf.device(device):
+        arguments = senders[k], messages[k], snapshots[k], displacements[k]
         if k == 0:
-          replies.append(compiled(self._apply_first)(heading, *arguments))
+          replies.append(
+            compiled(self._apply_first)(
+              heading, *arguments, coefficients, accepted
+            )
+          )
         else:
-          replies.append(compiled(part.apply)(*arguments))
+          judged = accepted is not None
+          replies.append(
+            compiled(self._apply_joined)(k, *arguments, joined, judged)
+          )
     return replies, coefficients, accepted
 
   def forget_partial_round(self) -> None:
@@ -353,14 +355,24 @@ class Server:
   def _apply_first(self, heading, *arguments):
     return self._append(self.shards[0].apply(*arguments), heading)
 
+  def _apply_joined(
+    self, k, worker, message, snapshot, displacement, joined, judged
+  ):
+    parts = [] if joined is None else tf.unstack(joined)
+    accepted = parts.pop() > 0.0 if judged else None
+    return self.shards[k].apply(
+      worker, message, snapshot, displacement, tuple(parts), accepted
+    )
+
   def _append(self, weights, heading):
     if self._jit_compile:
       # Alone, a concatenation copies whole blocks.
       weights, heading = xla_ops.optimization_barrier([weights, heading])
     return tf.concat([weights, heading], axis=0)
 
-  def _book(self, worker, report, sums):
-    loss, *times, contributions = self._report.unpack(report)
+  def _book(self, worker, message, sums):
+    begin = self.shards[0].packing.size + self._sender.size
+    loss, *times, contributions = self._report.unpack(message[begin:])
     coefficients, accepted, version = self.ledger.arrive(
       worker, loss, sums, *times
     )
@@ -405,3 +417,11 @@ class Server:
     if self.step_predictor is not None:
       variables["step_predictor"] = self.step_predictor.variables
     return variables
+
+
+def _join(coefficients, accepted):
+  """Returns them as one vector; None if there is nothing."""
+  parts = list(coefficients)
+  if accepted is not None:
+    parts.append(tf.cast(accepted, tf.float32))
+  return tf.stack(parts) if parts else None

@@ -23,19 +23,29 @@ class SeparateSnapshots:
       for worker in range(num_workers)
     ]
 
-  def read(self, worker: tf.Tensor) -> tf.Tensor:
+  def handles(self) -> tf.Tensor:
+    """Returns those of all workers' snapshots, shape=(M,), resource."""
+    return tf.stack([variable.handle for variable in self.variables])
+
+  def handle(
+    self, worker: tf.Tensor, handles: tf.Tensor | None = None
+  ) -> tf.Tensor:
+    """Returns that of a worker's snapshot, shape=(), resource.
+
+    Args:
+      worker: m, shape=(), an integer.
+      handles: what `handles` has returned, if it was called before.
+    """
+    if handles is None:
+      handles = self.handles()
+    # `tf.gather` has a constant.
+    return tf.raw_ops.Gather(params=handles, indices=worker)
+
+  def read(self, handle: tf.Tensor) -> tf.Tensor:
     """Returns w_m, shape=(n,)."""
-    snapshot = tf.raw_ops.ReadVariableOp(
-      resource=self._handle(worker), dtype=self._dtype
-    )
+    snapshot = tf.raw_ops.ReadVariableOp(resource=handle, dtype=self._dtype)
     return tf.ensure_shape(snapshot, self._shape)
 
-  def write(self, worker: tf.Tensor, weights: tf.Tensor) -> tf.Operation:
+  def write(self, handle: tf.Tensor, weights: tf.Tensor) -> tf.Operation:
     """Sets w_m to weights, shape=(n,)."""
-    return tf.raw_ops.AssignVariableOp(
-      resource=self._handle(worker), value=weights
-    )
-
-  def _handle(self, worker):
-    handles = tf.stack([variable.handle for variable in self.variables])
-    return tf.gather(handles, worker)
+    return tf.raw_ops.AssignVariableOp(resource=handle, value=weights)

@@ -1,5 +1,6 @@
 """AsyncTrainer on real clusters: nothing is lost, nothing is different."""
 
+import types
 import unittest
 
 import keras
@@ -343,6 +344,21 @@ class OneWorkerTest(cluster_case.ClusterTestCase):
         results[name], results[f"expected_{name}"], strict=True
       ):
         np.testing.assert_allclose(ours, expected, rtol=1e-5, err_msg=name)
+
+
+class CallsTest(cluster_case.ClusterTestCase):
+  """What is slow, if it is there, and changes no result."""
+
+  MODULE = scenarios.__name__
+  SCENARIOS = ("calls",)
+  ENVIRON = types.MappingProxyType(
+    {"TF_CPP_VMODULE": "grpc_worker_service=3", "TF_CPP_MIN_LOG_LEVEL": "0"}
+  )
+
+  def test_a_step_asks_for_message_reply_and_whether_there_is_another(self):
+    # The rest is of the dispatch.
+    for rule, calls in self.results["calls"].items():
+      self.assertBetween(calls, 3 * _STEPS, 3 * _STEPS + 40, rule)
 
 
 if __name__ == "__main__":

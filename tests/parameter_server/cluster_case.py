@@ -11,6 +11,8 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import types
+from collections.abc import Mapping
 
 from absl.testing import parameterized
 
@@ -26,12 +28,14 @@ class ClusterTestCase(parameterized.TestCase):
       `LocalCluster` if they want to do something to its tasks.
     NUM_WORKERS: worker processes.
     NUM_PS: ps processes.
+    ENVIRON: what else the environment has.
   """
 
   MODULE: str
   SCENARIOS: tuple[str, ...]
   NUM_WORKERS = 1
   NUM_PS = 1
+  ENVIRON: Mapping[str, str] = types.MappingProxyType({})
 
   @classmethod
   def setUpClass(cls):
@@ -49,7 +53,7 @@ class ClusterTestCase(parameterized.TestCase):
           *cls.SCENARIOS,
         ],
         cwd=_ROOT,
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | cls.ENVIRON,
         capture_output=True,
         text=True,
         timeout=280,

@@ -200,7 +200,8 @@ def repeated_push(strategy):
       if batch == 3:
         remote = trainer._remote
         gradients = [tf.ones(v.shape) for v in remote.variables]
-        remote.push(remote.messages(gradients, tf.constant(0.0)), [])
+        messages = remote.messages(gradients, tf.constant(0.0))
+        remote.push(messages, [], remote.snapshot_handles())
 
   versions = []
   callback = keras.callbacks.LambdaCallback(
@@ -841,9 +842,32 @@ def amid_a_dispatch(strategy, cluster):
   }
 
 
+def calls(strategy, cluster):
+  """Counts the tensors that tasks have asked each other for in a loop."""
+
+  def counted():
+    return sum(
+      pathlib.Path(cluster._log_dir, f"{task}_0.log")
+      .read_text()
+      .count(";edge_")
+      for task in ("worker", "ps")
+    )
+
+  counts = {}
+  for rule in (lc_asgd_tf.ASGD, lc_asgd_tf.LCASGD):
+    trainer = new_trainer(
+      _counting_model(), strategy, rule(0.01), steps_per_dispatch=STEPS
+    )
+    trainer.fit(_ones, steps_per_epoch=STEPS, verbose=0)
+    before = counted()
+    trainer.fit(_ones, steps_per_epoch=STEPS, verbose=0)
+    counts[rule.__name__] = counted() - before
+  return counts
+
+
 def _traveled(trainer):
   """Returns how many numbers the messages of a push have."""
-  messages, _ = trainer._remote.push.structured_input_signature[0]
+  messages, *_ = trainer._remote.push.structured_input_signature[0]
   return sum(spec.shape[0] for spec in messages)
 
 

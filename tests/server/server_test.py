@@ -1174,11 +1174,12 @@ class SnapshotsTest(absltest.TestCase):
 
     @tf.function
     def swap(worker, weights):
-      old = kept.read(worker)
+      handle = kept.handle(worker)
+      old = kept.read(handle)
       with tf.control_dependencies([old]):
-        written = kept.write(worker, weights)
+        written = kept.write(handle, weights)
       with tf.control_dependencies([written]):
-        return old, kept.read(worker)
+        return old, kept.read(kept.handle(worker, kept.handles()))
 
     old, new = swap(tf.constant(1, tf.int64), tf.constant([3.0, 4.0]))
     np.testing.assert_array_equal(old, [1.0, 2.0])
