@@ -160,7 +160,7 @@ class RemoteServer:
     self._pushes_per_local = hosted // local
     with tf.device(devices[0]):
       self.dispatches = dispatches.Dispatches(self._server.ledger.pushes)
-    # None, if the rule reads no displacement.
+    # Empty, if the rule reads no displacement.
     self._snapshots = []
     if optimizer.compensation.uses_displacement:
       self._snapshots = [
