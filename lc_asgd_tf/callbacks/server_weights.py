@@ -104,7 +104,8 @@ class ServerWeights(keras.callbacks.Callback):
     """Refuses simulated workers of which nobody would show the server's."""
     others = dict(vars(self.model))
     # Of keras.optimizers.MultiOptimizer.
-    for i, other in enumerate(getattr(self.model.optimizer, "optimizers", ())):
+    parts = getattr(others.get("optimizer"), "optimizers", ())
+    for i, other in enumerate(parts):
       others[f"optimizer.optimizers[{i}]"] = other
     ours = self._optimizer()
     for name, other in others.items():
