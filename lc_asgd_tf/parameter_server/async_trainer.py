@@ -26,7 +26,7 @@ from lc_asgd_tf.server import learning_rates
 # worker does in some time, so that the coordinator is neither kept busy by
 # short ones nor kept waiting by long ones.
 _FIRST_STEPS_PER_DISPATCH = 16
-_MAX_STEPS_PER_DISPATCH = 64
+_MAX_STEPS_PER_DISPATCH = 256
 _SECONDS_PER_DISPATCH = 0.5
 # The coordinator works out the logs of the progress bar no more often.
 _SECONDS_BETWEEN_LOGS = 0.2
@@ -59,7 +59,7 @@ class AsyncTrainer:
       partitioner is not used.
     steps_per_dispatch: how many steps a worker does per message from the
       coordinator. None for `steps_per_execution` if the model was compiled
-      with more than 1, and otherwise about half a second's, at most 64, and
+      with more than 1, and otherwise about half a second's, at most 256, and
       fewer towards the end of an epoch.
     pull_dtype: `float32`, or `bfloat16` or `float16`, in which workers then
       pull the weights and compute with them, and the server remembers what
@@ -392,11 +392,16 @@ class AsyncTrainer:
       while remaining and len(waiting) < limit:
         now = 1 if synchronous else self._dispatch_size(remaining)
         remaining -= now
-        number, now = tf.constant([self._dispatched, now], tf.int64)
+        number = self._dispatched
         self._dispatched += 1
         waiting.append(
           self._coordinator.schedule(
-            self._step_function, args=(number, now, iterator)
+            self._step_function,
+            args=(
+              tf.constant(number, tf.int64),
+              tf.constant(now, tf.int64),
+              iterator,
+            ),
           )
         )
       callbacks.on_train_batch_begin(self._metrics.steps)
