@@ -15,6 +15,7 @@ class ClusterOptions:
     num_workers: worker processes.
     num_ps: parameter-server processes.
     base_port: first port of the cluster; None for any free ports.
+    bind_workers: whether each worker keeps to processors of its own.
     connect_timeout: how long to wait for the tasks of TF_CONFIG's cluster, in
       seconds.
   """
@@ -22,6 +23,7 @@ class ClusterOptions:
   num_workers: int
   num_ps: int
   base_port: int | None
+  bind_workers: bool
   connect_timeout: float
 
 
@@ -50,6 +52,13 @@ def define() -> None:
     lower_bound=1,
     upper_bound=65535,
   )
+  flags.DEFINE_boolean(
+    "bind_workers",
+    True,
+    "Let each worker keep to processors of its own, on Linux, where there are "
+    "no GPUs, and at least as many processors as workers. Not read if "
+    "TF_CONFIG describes a cluster that runs already.",
+  )
   flags.DEFINE_float(
     "connect_timeout",
     120.0,
@@ -67,5 +76,6 @@ def read() -> ClusterOptions:
     num_workers=values.num_workers,
     num_ps=values.num_ps,
     base_port=values.base_port,
+    bind_workers=values.bind_workers,
     connect_timeout=values.connect_timeout,
   )

@@ -96,6 +96,7 @@ def main(argv: list[str]) -> int:
           directory.logs,
           options.base_port,
           environ=environ,
+          bind_workers=options.bind_workers,
         )
       try:
         result = _train(stack, external, local, directory)

@@ -1,8 +1,8 @@
 """The limit: as many processes as there are workers, and nothing between them.
 
-Each trains a model of its own with Keras's `fit`, with the threads that a
-worker of a cluster has. No asynchronous training with these models can be
-faster.
+Each trains a model of its own with Keras's `fit`, with the threads and the
+processors that a worker of a cluster has. No asynchronous training with these
+models can be faster.
 """
 
 import multiprocessing
@@ -34,12 +34,12 @@ def _train_alone(pipe, options) -> None:
 
 def main() -> None:
   """Trains in all processes at once, in turns."""
-  from lc_asgd_tf.cluster import resources
+  from lc_asgd_tf import cluster
 
   options = contest.arguments()
   os.environ.update(
-    resources.task_environment(
-      resources.Machine.detect(os.environ),
+    cluster.task_environment(
+      cluster.Machine.detect(os.environ),
       "worker",
       0,
       num_workers=options.workers,
@@ -49,12 +49,13 @@ def main() -> None:
   )
   spawn = multiprocessing.get_context("spawn")
   pipes = []
-  for _ in range(options.workers):
+  for worker in range(options.workers):
     pipe, theirs = spawn.Pipe()
     process = spawn.Process(
       target=_train_alone, args=(theirs, options), daemon=True
     )
     process.start()
+    cluster.bind_worker(process.pid, worker, options.workers)
     pipes.append(pipe)
   for pipe in pipes:
     pipe.recv()

@@ -171,8 +171,8 @@ def local_cluster(workers: int) -> Iterator:
 def stock_cluster(workers: int) -> Iterator:
   """The same with TensorFlow's own server and strategy, as users have them.
 
-  The numbers of threads and everything else in the environment are those of
-  `local_cluster`.
+  The numbers of threads, the workers' processors and everything else in the
+  environment are those of `local_cluster`.
   """
   from lc_asgd_tf import cluster
 
@@ -200,6 +200,8 @@ def stock_cluster(workers: int) -> Iterator:
         env=environ | settings | {"TF_CONFIG": specification.tf_config(*task)},
       )
       stack.callback(process.kill)
+      if task[0] == "worker":
+        cluster.bind_worker(process.pid, task[1], workers)
       tasks.append(process)
       pids[f"{task[0]} {task[1]}"] = process.pid
     for process in tasks:

@@ -104,11 +104,11 @@ def main() -> None:
   """Trains with a process per worker and one ps, in turns."""
   import multiprocessing
 
-  from lc_asgd_tf.cluster import ports
+  from lc_asgd_tf import cluster
 
   options = contest.arguments()
   os.environ.setdefault("OMP_NUM_THREADS", "1")
-  (port,) = ports.free_ports(1)
+  (port,) = cluster.free_ports(1)
   spawn = multiprocessing.get_context("spawn")
   server = spawn.Process(
     target=_serve, args=(options.workers, port), daemon=True
@@ -121,6 +121,7 @@ def main() -> None:
       target=_work, args=(theirs, options, worker, port), daemon=True
     )
     process.start()
+    cluster.bind_worker(process.pid, worker, options.workers)
     pipes.append(pipe)
     pids[f"worker {worker}"] = process.pid
   for pipe in pipes:

@@ -8,6 +8,7 @@ from lc_asgd_tf.cluster.local import (
   interrupt_main_thread,
 )
 from lc_asgd_tf.cluster.ports import check_port_free, free_ports
+from lc_asgd_tf.cluster.processors import bind_worker
 from lc_asgd_tf.cluster.resources import (
   Machine,
   common_environment,
@@ -25,6 +26,7 @@ __all__ = [
   "LocalCluster",
   "Machine",
   "TaskFailure",
+  "bind_worker",
   "check_port_free",
   "common_environment",
   "connect",

@@ -23,7 +23,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 
-from lc_asgd_tf.cluster import ports, resources
+from lc_asgd_tf.cluster import ports, processors, resources
 from lc_asgd_tf.cluster.specification import ClusterSpecification
 from lc_asgd_tf.errors import UserError
 
@@ -107,6 +107,7 @@ class LocalCluster:
     on_failure: Callable[[TaskFailure], None] | None = interrupt_main_thread,
     start_timeout: float | None = None,
     environ: Mapping[str, str] | None = None,
+    bind_workers: bool = True,
   ):
     """Chooses the addresses; starts nothing yet.
 
@@ -127,6 +128,9 @@ class LocalCluster:
       environ: What the tasks inherit, by default `os.environ` as it is now.
         Pass the original one if `resources.coordinator_environment` has been
         applied to this process, since that hides the GPUs.
+      bind_workers: Whether each worker keeps to processors of its own. So they
+        do on Linux, where there are no GPUs, and at least as many processors as
+        workers. Turn it off where others need the machine, too.
 
     Raises:
       UserError: If a number is too small, or a port is in use or there are too
@@ -140,6 +144,7 @@ class LocalCluster:
     if start_timeout is None:
       start_timeout = 60.0 + 10.0 * (num_workers + num_ps)
     self._start_timeout = start_timeout
+    self._bind_workers = bind_workers
 
     addresses = _addresses(1 + num_ps + num_workers, base_port)
     self.specification = ClusterSpecification(
@@ -319,6 +324,10 @@ class LocalCluster:
         # servers under a coordinator that still uses them.
         start_new_session=True,
       )
+    if task_type == "worker" and self._bind_workers and not machine.gpus:
+      # Before it has more than one thread.
+      num_workers = self.specification.num_workers
+      processors.bind_worker(process.pid, index, num_workers)
     return _Task(f"{task_type} {index}", process, lifeline, log_path, log_start)
 
   def _wait_until_serving(self) -> None:

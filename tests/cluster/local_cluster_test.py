@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+import unittest
 from unittest import mock
 
 import tensorflow as tf
@@ -19,6 +20,7 @@ from lc_asgd_tf.cluster import (
   LocalCluster,
   TaskFailure,
   interrupt_main_thread,
+  processors,
 )
 from lc_asgd_tf.errors import UserError
 from tests.cluster import processes
@@ -110,6 +112,21 @@ class RunningClusterTest(absltest.TestCase):
     self.assertSameElements(self.cluster.pids, ["worker 0", "worker 1", "ps 0"])
     for pid in self.cluster.pids.values():
       self.assertEqual(os.getsid(pid), pid)
+
+  @unittest.skipUnless(
+    hasattr(os, "sched_getaffinity"), "this system does not bind processes"
+  )
+  def test_every_worker_has_processors_of_its_own(self):
+    usable = os.sched_getaffinity(0)
+    if len(usable) < 2:
+      self.skipTest("there is one processor for two workers")
+    kept = {
+      name: set().union(*map(os.sched_getaffinity, processes.threads(pid)))
+      for name, pid in self.cluster.pids.items()
+    }
+    self.assertEqual(kept["ps 0"], usable)
+    self.assertEmpty(kept["worker 0"] & kept["worker 1"])
+    self.assertEqual(kept["worker 0"] | kept["worker 1"], usable)
 
   def test_no_task_has_failed(self):
     self.cluster.check()
@@ -314,6 +331,25 @@ class BadArgumentsTest(parameterized.TestCase):
     self.assertEqual(specification.chief, f"127.0.0.1:{taken - 2}")
     self.assertEqual(specification.ps, (f"127.0.0.1:{taken - 1}",))
     self.assertEqual(specification.workers, (f"127.0.0.1:{taken}",))
+
+  @parameterized.parameters(
+    (dict(), "", True),
+    (dict(bind_workers=False), "", False),
+    (dict(), "0,1", False),  # It may be near to the other's GPU.
+  )
+  def test_binds_workers(self, arguments, gpus, bound):
+    log_dir = _folder(self)
+    environ = os.environ | {"CUDA_VISIBLE_DEVICES": gpus}
+    cluster = LocalCluster(2, 1, log_dir, environ=environ, **arguments)
+    with (
+      mock.patch.object(processors, "bind_worker") as bind,
+      mock.patch.object(cluster, "_wait_until_serving"),
+    ):
+      cluster.start()
+    pids = cluster.pids
+    cluster.stop()
+    expected = [mock.call(pids[f"worker {i}"], i, 2) for i in range(2)]
+    self.assertEqual(bind.call_args_list, expected if bound else [])
 
   def test_more_ports_than_files_may_be_open(self):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -33,3 +33,8 @@ def survivors(pids, seconds: float) -> list[int]:
     time.sleep(0.02)
     alive = [pid for pid in alive if is_alive(pid)]
   return alive
+
+
+def threads(pid: int) -> list[int]:
+  """Returns the ids of a process's threads, on Linux."""
+  return [int(entry) for entry in os.listdir(f"/proc/{pid}/task")]
