@@ -223,6 +223,7 @@ class LocalCluster:
       UserError: If the logs cannot be written.
       TaskFailure: If a task ends instead of serving, or takes too long; the
         message quotes the last line of its log.
+      RuntimeError: If it has been started before.
     """
     if self._tasks:
       raise RuntimeError("a LocalCluster starts only once")

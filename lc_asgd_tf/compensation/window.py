@@ -140,7 +140,7 @@ def window_update(
 
   with s = 1 in the first max(M, 16) pushes; where x < 0, of 2 / max(M, 16).
   Averages are over max(M, 16) / 2 pushes, that of the predicted change over
-  max(M, 16). An x < 0 in the first M pushes is not the first.
+  max(M, 16). An x < 0 in the first M + 1 pushes is not the first.
 
   Args:
     window: before the push.

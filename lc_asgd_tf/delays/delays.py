@@ -13,7 +13,8 @@ LENGTH = 4096
 class Delays(configurable.Configurable):
   """The delay of every step of every worker, known beforehand.
 
-  Delays are in virtual seconds, in which the mean over all workers is about 1.
+  Delays are in virtual seconds, in which the mean over all workers is about 1,
+  but for those of a `Trace`, which are as they were recorded.
   They are drawn by NumPy on the host, so that the order of events depends on
   the seed alone, not on the device or on the compiler.
 

@@ -62,8 +62,9 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
       the momentum, weight decay and clipping, as anywhere in Keras.
     compensation: the rule, an `lc_asgd_tf.compensation.Compensation`; None
       applies late gradients as they are (ASGD).
-    loss_predictor: "lstm", "holt" or an `lc_asgd_tf.predictors.LossPredictor`;
-      read by rules that use the predicted loss.
+    loss_predictor: "lstm", "holt", "persistence" or an
+      `lc_asgd_tf.predictors.LossPredictor`; read by rules that use the
+      predicted loss.
     num_workers: M, of the simulation; on a cluster, which has as many as it
       has, leave it at 1.
     delays: how long simulated workers take, an `lc_asgd_tf.delays.Delays`; None
@@ -73,7 +74,8 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
 
   Raises:
     TypeError: if an argument is of another type than these.
-    ValueError: if `inner_optimizer` cannot be hosted on a server.
+    ValueError: if `inner_optimizer` cannot be hosted on a server, there is no
+      such `loss_predictor`, `num_workers` is less than 1, or `seed` less than 0.
   """
 
   def __init__(

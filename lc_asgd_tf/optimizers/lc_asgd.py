@@ -46,7 +46,8 @@ class LCASGD(rule_optimizer.RuleOptimizer):
     brake: how hard a predicted rise of the loss slows the update, >= 0.
     window: whether there is a window.
     horizon: "observed" or "predicted" staleness to look ahead by.
-    loss_predictor: "lstm", "holt" or an `lc_asgd_tf.predictors.LossPredictor`.
+    loss_predictor: "lstm", "holt", "persistence" or an
+      `lc_asgd_tf.predictors.LossPredictor`.
     **kwargs: see `RuleOptimizer`.
   """
 

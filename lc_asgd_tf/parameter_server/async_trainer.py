@@ -68,8 +68,10 @@ class AsyncTrainer:
 
   Raises:
     TypeError: if the strategy or the optimizer is of another kind.
-    ValueError: if the model is not compiled, or overrides `train_step`, or if
-      the optimizer has no single learning rate.
+    ValueError: if the model is not compiled, was created before the strategy,
+      overrides `train_step` or runs eagerly; if the optimizer has no single
+      learning rate, or simulates workers; or if another argument is out of
+      range.
   """
 
   def __init__(

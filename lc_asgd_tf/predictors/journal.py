@@ -41,7 +41,7 @@ FIELDS = len(Report._fields)
 
 
 def capacity_for(num_workers: int) -> int:
-  """Returns how many rows to keep: some dozens per worker."""
+  """Returns how many rows to keep: at least 16 per worker."""
   return max(1024, 16 * num_workers)
 
 

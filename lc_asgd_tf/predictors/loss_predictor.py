@@ -19,7 +19,8 @@ class LossPredictor(configurable.Configurable):
   were taken note of, rather than that of the call.
 
   Attributes:
-    batch_size: how many reports one call of `learn` can take.
+    batch_size: how many reports one call of `learn` can take. A simulation
+      sets it to how many come between two calls.
   """
 
   batch_size: int = 1
