@@ -75,7 +75,7 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
   Raises:
     TypeError: if an argument is of another type than these.
     ValueError: if `inner_optimizer` cannot be hosted on a server, there is no
-      such `loss_predictor`, `num_workers` is less than 1, or `seed` less than 0.
+      such `loss_predictor`, `num_workers` is less than 1, or `seed` negative.
   """
 
   def __init__(

@@ -34,8 +34,8 @@ class LSTMLossPredictor(
 
   A report (v_m, y) of a worker that pulled version v_m is a training example
   whose inputs are the reports that had arrived by then, rows [0, v_m), and the
-  trend as it was then. Huber's loss of the residual, which is linear beyond 2, is
-  minimised by Adam with the gradient's norm clipped at 1.
+  trend as it was then. Huber's loss of the residual, which is linear beyond 2,
+  is minimised by Adam with the gradient's norm clipped at 1.
 
   Source: the paper's abstract says that such models live on the server and
   learn online from the workers' losses; trend and network are a
