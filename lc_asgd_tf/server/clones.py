@@ -41,10 +41,13 @@ def slot_prefix(variable: keras.Variable) -> str:
 Key = tuple[int | None, str]
 """What of an optimizer's state a variable is, there as here.
 
-(the id of the model's variable, name of the slot) if it belongs to a weight. Of
-the others, iterations and the like, Keras does not name all, but creates them
-in the same order: (None, which of them).
+(the id of the model's variable, name of the slot) if it belongs to a weight;
+otherwise (None, its name) if all have it, and (None, which of the rest it is),
+since Keras does not name all, but creates them in the same order.
 """
+
+# That of the learning rate is there or not: schedules and callables have none.
+_NAMED = ("iteration", "learning_rate")
 
 Slots = dict[Key, tf.Tensor]
 """An optimizer's state."""
@@ -71,7 +74,9 @@ def keyed(
   for variable in state:
     name = variable.name
     prefix = max(filter(name.startswith, owners), key=len, default=None)
-    if prefix is None:
+    if name in _NAMED:
+      key = None, name
+    elif prefix is None:
       key = None, str(seen[None])
       seen[None] += 1
     else:
