@@ -28,6 +28,18 @@ def _of_inner_optimizer(name: str) -> property:
   return property(get_value, set_value, doc=f"The inner optimizer's `{name}`.")
 
 
+def _check_num_workers(num_workers: int) -> int:
+  try:
+    num_workers = operator.index(num_workers)
+  except TypeError:
+    raise TypeError(
+      f"num_workers must be an int, got {num_workers!r}."
+    ) from None
+  if num_workers < 1:
+    raise ValueError(f"num_workers must be at least 1, got {num_workers}.")
+  return num_workers
+
+
 @keras.saving.register_keras_serializable(package="lc_asgd_tf")
 class AsyncOptimizer(keras.optimizers.Optimizer):
   """Asynchronous SGD with any rule and any inner optimizer.
@@ -88,15 +100,8 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
     seed: int = 0,
     name: str | None = None,
   ) -> None:
-    try:
-      num_workers = operator.index(num_workers)
-    except TypeError:
-      raise TypeError(
-        f"num_workers must be an int, got {num_workers!r}."
-      ) from None
+    num_workers = _check_num_workers(num_workers)
     seed = delays_lib.delays.check_seed(seed)
-    if num_workers < 1:
-      raise ValueError(f"num_workers must be at least 1, got {num_workers}.")
     if compensation is not None and not isinstance(
       compensation, compensation_lib.Compensation
     ):
@@ -126,7 +131,7 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
     self._accumulation = inner_optimizer.gradient_accumulation_steps
     self.compensation = compensation or compensation_lib.Uncompensated()
     self.loss_predictor = predictors.get(loss_predictor)
-    self.num_workers = num_workers
+    self._num_workers = num_workers
     self.delays = delays
     self.seed = seed
     self._simulation = None
@@ -188,6 +193,24 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
     """Applies pairs of gradients and variables; returns `iterations`."""
     super().apply_gradients(grads_and_vars)
     return self.iterations
+
+  @property
+  def num_workers(self) -> int:
+    """M, of the simulation; it can be set until the optimizer is built.
+
+    Raises:
+      ValueError: if it is set later.
+    """
+    return self._num_workers
+
+  @num_workers.setter
+  def num_workers(self, num_workers: int) -> None:
+    if self.built and num_workers != self._num_workers:
+      raise errors.UserError(
+        f"The optimizer is built for num_workers={self._num_workers}: compile "
+        "the model with a new one."
+      )
+    self._num_workers = _check_num_workers(num_workers)
 
   @property
   def simulation(self) -> simulation.Simulation | None:
