@@ -129,6 +129,13 @@ class Simulation:
         stacklevel=2,
       )
     gradients = self._in_order(gradients, variables)
+    self.server.shards[0].idle = [
+      i for i, g in enumerate(gradients) if g is None
+    ]
+    gradients = [
+      tf.zeros(v.shape, v.dtype) if g is None else tf.convert_to_tensor(g)
+      for v, g in zip(self._variables, gradients, strict=True)
+    ]
     loss = self._take_loss()
     if self._adopts_at_first_push:
       tf.cond(self.server.ledger.version.value == 0, self._adopt, lambda: None)
@@ -252,7 +259,7 @@ class Simulation:
       variable.assign(value)
 
   def _in_order(self, gradients, variables):
-    """Returns dense gradients in the order of `build`, zeros for None."""
+    """Returns gradients in the order of `build`."""
     index = self._optimizer._get_variable_index
     variables = self._variables if variables is None else list(variables)
     self._optimizer._check_variables_are_known(variables)
@@ -272,12 +279,7 @@ class Simulation:
         "loss_scale_factor does not work with simulated workers: set "
         "num_workers=1, or leave it out."
       )
-    return [
-      tf.zeros(v.shape, v.dtype)
-      if known[i] is None
-      else tf.convert_to_tensor(known[i])
-      for i, v in enumerate(self._variables)
-    ]
+    return [known[i] for i in range(len(self._variables))]
 
   def _take_loss(self):
     loss, self._optimizer._loss = self._optimizer._loss, None

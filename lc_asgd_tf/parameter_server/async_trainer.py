@@ -14,6 +14,7 @@ import tensorflow as tf
 from lc_asgd_tf import errors, server
 from lc_asgd_tf.parameter_server import (
   checks,
+  idle_weights,
   learning,
   remote_server,
   worker_data,
@@ -172,6 +173,9 @@ class AsyncTrainer:
       TypeError: if `x` is not a function that returns a data set.
       ValueError: if `steps_per_epoch` is needed and missing, a worker has no
         data, or model, metrics or callbacks do not work on a cluster.
+
+    Whatever is raised within an epoch, Ctrl-C included, the model holds what
+    the last whole epoch left it with, from which the next `fit` goes on.
     """
     checks.check_model(self.model)
     if steps_per_epoch is not None:
@@ -330,8 +334,14 @@ class AsyncTrainer:
   def _build(self, element_spec) -> None:
     """Creates the server, unless it is there for this compilation."""
     model = self.model
+    inner = model.optimizer.inner_optimizer
     # Keras makes new ones of the latter two whenever it compiles.
-    compiled = model.optimizer, model._compile_loss, model._compile_metrics
+    compiled = (
+      model.optimizer,
+      inner._learning_rate if learning_rates.has_schedule(inner) else None,
+      model._compile_loss,
+      model._compile_metrics,
+    )
     if self._remote is not None and all(
       map(operator.is_, compiled, self._built_for)
     ):
@@ -340,11 +350,15 @@ class AsyncTrainer:
     checks.check_variables(model)
     checks.check_metrics(model)
     model.reset_metrics()
+    idle = []
+    if idle_weights.matter(inner):
+      idle = idle_weights.find(model, element_spec)
     self._remote = remote_server.RemoteServer(
       model,
       self.num_workers,
       [remote_server.ps_device(task) for task in range(self.num_ps)],
       self._pull_dtype,
+      idle,
     )
     self._step = worker_step.WorkerStep(model, self._remote)
     self._step_function = tf.function(self._step.__call__, autograph=False)

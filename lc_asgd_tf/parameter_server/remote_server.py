@@ -42,14 +42,15 @@ class RemoteServer:
     num_workers: M.
     devices: of the shards, one per ps task.
     pull_dtype: the precision in which workers pull (see `server.wire`).
+    idle: trainable variables that no push is to move.
 
   Attributes:
-    variables: the model's trainable variables that workers pull as a whole.
+    variables: the model's trainable variables that workers push as a whole.
     tables: those of which they pull rows.
     buffers: the model's non-trainable variables, but for frozen weights, which
       workers pull once per dispatch. Which ones these are is as it was here,
       whatever is frozen later: as in Keras, until it is compiled.
-    frozen: those weights.
+    frozen: those weights, and those that are idle.
     dispatches: what is left of them.
     learns: whether there are predictors, which is up to the rule.
 
@@ -64,6 +65,7 @@ class RemoteServer:
     num_workers: int,
     devices: Sequence[str],
     pull_dtype: str = "float32",
+    idle: Sequence[keras.Variable] = (),
   ) -> None:
     optimizer: optimizers.AsyncOptimizer = model.optimizer
     if len(devices) > 1 and optimizer.inner_optimizer.global_clipnorm:
@@ -77,7 +79,10 @@ class RemoteServer:
     kinds = normalization.classify(model)
     frozen = [kind is normalization.Kind.FROZEN for kind, _ in kinds]
     others = model.non_trainable_variables
-    self.frozen = list(itertools.compress(others, frozen))
+    self.tables = _sparse_tables(model)
+    by_rows = {id(variable) for variable in self.tables}
+    idle = [variable for variable in idle if id(variable) not in by_rows]
+    self.frozen = [*itertools.compress(others, frozen), *idle]
     moving = [not each for each in frozen]
     self.buffers = list(itertools.compress(others, moving))
     self.buffer_kinds = list(itertools.compress(kinds, moving))
@@ -88,10 +93,9 @@ class RemoteServer:
       )
       if kind is normalization.Kind.LATEST
     ]
-    self.tables = _sparse_tables(model)
-    by_rows = {id(variable) for variable in self.tables}
+    apart = by_rows | {id(variable) for variable in idle}
     self.variables = variables = [
-      v for v in self._trainable if id(v) not in by_rows
+      v for v in self._trainable if id(v) not in apart
     ]
     # A task without variables would have nothing to do.
     num_shards = max(1, min(len(devices), len(variables)))

@@ -16,6 +16,7 @@ class RowLookup:
 
   Attributes:
     rows: w_m of each pulled table, shape=(n, width), in the order of the pulls.
+    tables: the variable that each of them is of.
   """
 
   def __init__(
@@ -27,6 +28,7 @@ class RowLookup:
     # The ids that each tensor in `rows` belongs to, by the index of its table.
     self._ids: list[tuple[int, tf.Tensor]] = []
     self.rows: list[tf.Tensor] = []
+    self.tables: list[keras.Variable] = []
 
   def __call__(self, table: keras.Variable, ids: tf.Tensor) -> tf.Tensor:
     """Returns rows of a table, shape=(*ids.shape, width), float32.
@@ -47,6 +49,7 @@ class RowLookup:
     self._tape.watch(rows)
     self._ids.append((k, unique))
     self.rows.append(rows)
+    self.tables.append(table)
     shape = tf.concat([tf.shape(ids), table.shape[1:]], axis=0)
     read = tf.reshape(tf.gather(rows, positions), shape)
     return tf.ensure_shape(read, [*ids.shape, table.shape[1]])

@@ -146,13 +146,17 @@ class WorkerStep:
         )
         _check_entries(entries, model.get_metrics_result())
       scaled = loss if self._loss_scale is None else loss * self._loss_scale
-    gradients = tape.gradient(
-      scaled,
-      [*weights, *lookup.rows],
-      unconnected_gradients=tf.UnconnectedGradients.ZERO,
+    pulled = [*weights, *lookup.rows]
+    gradients = tape.gradient(scaled, pulled)
+    # For Keras's error if there are none, and its warning if some are missing.
+    model.optimizer._filter_empty_gradients(
+      gradients, [*self._remote.variables, *lookup.tables]
     )
-    # Those of keras.layers.Embedding are sparse.
-    gradients = [tf.convert_to_tensor(g) for g in gradients]
+    gradients = [
+      # Those of keras.layers.Embedding are sparse.
+      tf.zeros_like(value) if g is None else tf.convert_to_tensor(g)
+      for value, g in zip(pulled, gradients, strict=True)
+    ]
     if self._loss_scale is not None:
       gradients = [g / self._loss_scale for g in gradients]
     scope.check_only_updates(

@@ -50,6 +50,9 @@ class Shard:
       the rule has one and the inner optimizer makes updates of several.
     velocities: v_m, packed, shape=(M, n), if the rule has a momentum per
       worker; `total_velocity` is their sum, shape=(n,).
+    idle: which of the weights, by their indices, pushes have no gradient for;
+      as in Keras, they are left alone. The caller may say so, unless they are
+      one vector.
   """
 
   def __init__(
@@ -82,6 +85,7 @@ class Shard:
     )
     # What of the packed vector belongs to which of the weights.
     self._columns = self.packing
+    self.idle: Sequence[int] = ()
     if self._flat:
       self._columns = packing.Packing([self.packing.spec])
       vector = self.packing.pack([clones.value(v) for v in variables])
@@ -287,8 +291,11 @@ class Shard:
     factor = self._compensation.rate_factor(coefficients)
     if factor is not None and self._shares_factor:
       updates, factor = self._relative(updates, factor)
+    active = [i for i in range(len(updates)) if i not in self.idle]
     with learning_rates.scaled(self.optimizer, factor):
-      self.optimizer.apply(updates, self.weights)
+      self.optimizer.apply(
+        [updates[i] for i in active], [self.weights[i] for i in active]
+      )
     if needs_step:
       step = self.current() - before
       square = tf.reduce_sum(step * step)
@@ -377,7 +384,13 @@ def _check_precision(variables, compensation):
   computes = (
     compensation.worker_momentum is not None or compensation.uses_step_size
   )
+  has_moments = compensation.second_moment_decay is not None
   for variable in variables:
+    if has_moments and not variable.value.dtype.is_floating:
+      raise errors.UserError(
+        f"{type(compensation).__name__} averages squared gradients, and "
+        f"{variable.path} is {variable.dtype}: make it trainable=False."
+      )
     if computes and variable.value.dtype.size > packing.CARRIER.size:
       raise errors.UserError(
         f"{type(compensation).__name__} works with weights of at most 32 bits, "

@@ -288,6 +288,24 @@ class ErrorTest(AsyncTestCase):
     with self.assertRaisesRegex(ValueError, "not built"):
       lc_asgd_tf.ASGD(num_workers=num_workers).apply([tf.ones(2)])
 
+  def test_the_number_of_workers_can_be_set_until_it_is_built(self):
+    optimizer = lc_asgd_tf.ASGD(num_workers=2)
+    optimizer.num_workers = 3
+    with self.assertRaisesRegex(ValueError, "must be at least 1"):
+      optimizer.num_workers = 0
+    optimizer.build([keras.Variable([1.0])])
+    self.assertEqual(optimizer.simulation.workers.snapshots.shape[0], 3)
+    optimizer.num_workers = 3
+    with self.assertRaisesRegex(ValueError, "is built for num_workers=3"):
+      optimizer.num_workers = 4
+    self.assertEqual(optimizer.get_config()["num_workers"], 3)
+
+  def test_whole_numbers_are_not_for_rules_that_average_squares(self):
+    weights = [keras.Variable([1, 2], dtype="int32", name="counts")]
+    with self.assertRaisesRegex(ValueError, "counts is int32"):
+      lc_asgd_tf.LCASGD(num_workers=2).build(weights)
+    lc_asgd_tf.ASGD(num_workers=2).build(weights)
+
 
 _SCHEDULE = keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)
 

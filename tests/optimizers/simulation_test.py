@@ -39,6 +39,22 @@ def _model(seed=0, **arguments):
   )
 
 
+class Beside(keras.Model):
+  """Has a layer that its output does not depend on."""
+
+  def __init__(self):
+    super().__init__()
+    self.used, self.beside = (
+      keras.layers.Dense(units, kernel_initializer="ones") for units in (1, 2)
+    )
+    for layer in (self.used, self.beside):
+      layer.build((None, 4))
+    self.built = True
+
+  def call(self, x):
+    return self.used(x)
+
+
 def _fit(
   optimizer, epochs=2, callbacks=(), model=None, server=True, **arguments
 ):
@@ -532,6 +548,25 @@ class CountTest(_SimulationTestCase):
     self.assertEqual(_statistics(model)[1], 0)
     # A step that has begun is not a push yet.
     self.assertEqual(int(np.sum(simulation.workers.steps)), pushes + 3)
+
+  @parameterized.parameters(
+    lambda: keras.optimizers.AdamW(0.01, weight_decay=0.5),
+    lambda: keras.optimizers.Ftrl(0.1),
+    lambda: keras.optimizers.SGD(0.1, 0.9, gradient_accumulation_steps=2),
+  )
+  def test_weights_without_a_gradient_stay_as_they_are(self, inner):
+    model = Beside()
+    with warnings.catch_warnings(record=True) as caught:
+      warnings.simplefilter("always")
+      _fit(lc_asgd_tf.AsyncOptimizer(inner(), num_workers=3), model=model)
+    messages = [str(each.message) for each in caught]
+    self.assertLen(
+      [m for m in messages if m.startswith("Gradients do not exist for")], 1
+    )
+    kernel, bias = model.beside.get_weights()
+    np.testing.assert_array_equal(kernel, np.ones([4, 2]))
+    np.testing.assert_array_equal(bias, np.zeros([2]))
+    self.assertTrue(np.all(model.used.get_weights()[0] != 1.0))
 
   def test_delays_repeat(self):
     class Short(delays.Delays):

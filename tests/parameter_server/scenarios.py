@@ -426,6 +426,11 @@ def learning_rate_functions(strategy):
     callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)],
     verbose=0,
   )
+  model.optimizer.learning_rate = (
+    keras.optimizers.schedules.PiecewiseConstantDecay([50], [1.0, 3.0])
+  )
+  trainer.fit(_ones, steps_per_epoch=20, verbose=0)
+  ends.append(float(model.get_weights()[1][0]))
   return {"ends": ends}
 
 
@@ -971,7 +976,7 @@ def sequential(strategy):
   """One worker is never late: it must equal plain Keras, step for step.
 
   Also where a run is interrupted and continues, where it begins without the
-  cluster, and where layers share a name.
+  cluster, where layers share a name, and where the loss does not depend on one.
   """
 
   def model():
@@ -994,8 +999,9 @@ def sequential(strategy):
   }
   inner = {
     "momentum": lambda: keras.optimizers.SGD(0.1, 0.9, clipnorm=1.0),
-    # It has a variable without a name that belongs to no weight.
-    "nadam": lambda: keras.optimizers.Nadam(0.01, weight_decay=0.1),
+    # It has a variable without a name that belongs to no weight, and here none
+    # of the learning rate.
+    "nadam": lambda: keras.optimizers.Nadam(lambda: 0.01, weight_decay=0.1),
     "schedule": lambda: keras.optimizers.SGD(
       keras.optimizers.schedules.ExponentialDecay(0.2, 4, 0.5), 0.9
     ),
@@ -1054,11 +1060,13 @@ def sequential(strategy):
 
 
 class Twins(keras.Model):
-  """Layers one after another, some of which share a name."""
+  """Layers one after another, some of which share a name, and one beside."""
 
   def __init__(self, parts):
     super().__init__()
     self.parts = parts
+    self.beside = keras.layers.Dense(2)
+    self.beside.build((None, 3))
 
   def call(self, x, training=None):
     for part in self.parts:
