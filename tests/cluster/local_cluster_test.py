@@ -121,8 +121,7 @@ class RunningClusterTest(absltest.TestCase):
     if len(usable) < 2:
       self.skipTest("there is one processor for two workers")
     kept = {
-      name: set().union(*map(os.sched_getaffinity, processes.threads(pid)))
-      for name, pid in self.cluster.pids.items()
+      name: processes.processors(pid) for name, pid in self.cluster.pids.items()
     }
     self.assertEqual(kept["ps 0"], usable)
     self.assertEmpty(kept["worker 0"] & kept["worker 1"])

@@ -1,5 +1,6 @@
 """Helpers of tests that start processes."""
 
+import contextlib
 import os
 import pathlib
 import time
@@ -35,6 +36,10 @@ def survivors(pids, seconds: float) -> list[int]:
   return alive
 
 
-def threads(pid: int) -> list[int]:
-  """Returns the ids of a process's threads, on Linux."""
-  return [int(entry) for entry in os.listdir(f"/proc/{pid}/task")]
+def processors(pid: int) -> set[int]:
+  """Returns where the threads of a process may run, on Linux."""
+  found = set()
+  for thread in os.listdir(f"/proc/{pid}/task"):
+    with contextlib.suppress(ProcessLookupError):  # It has just ended.
+      found |= os.sched_getaffinity(int(thread))
+  return found
