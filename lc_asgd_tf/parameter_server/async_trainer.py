@@ -445,16 +445,18 @@ class AsyncTrainer:
   def _fetch(self, result: tf.distribute.coordinator.RemoteValue):
     """Waits for the result of a dispatch, whoever does it in the end."""
     while True:
-      try:
-        return result.fetch()
       # TensorFlow calls a result ready before it is home: when its worker dies
       # in between, another one does the dispatch anew. Which error that makes
-      # depends on whether the worker has been started again.
-      except tf.errors.OpError:
-        # Raises what the coordinator does not recover from.
-        if self._coordinator.done():
-          return result.fetch()
-        time.sleep(_SECONDS_BETWEEN_FETCHES)
+      # depends on whether the worker has been started again. It is None where
+      # the dispatch has failed for good by the time that it is read.
+      with contextlib.suppress(tf.errors.OpError):
+        packed = result.fetch()
+        if packed is not None:
+          return packed
+      # Raises what the coordinator does not recover from.
+      if self._coordinator.done():
+        return result.fetch()
+      time.sleep(_SECONDS_BETWEEN_FETCHES)
 
   def _dispatch_size(self, remaining: int) -> int:
     """Returns how many of the remaining steps the next dispatch has."""

@@ -2,11 +2,14 @@
 
 import types
 import unittest
+from unittest import mock
 
 import keras
 import numpy as np
+import tensorflow as tf
 from absl.testing import absltest, parameterized
 
+import lc_asgd_tf
 from tests.parameter_server import cluster_case, scenarios
 
 _STEPS = scenarios.STEPS
@@ -361,6 +364,17 @@ class CallsTest(cluster_case.ClusterTestCase):
     # The rest is of the dispatch.
     for rule, calls in self.results["calls"].items():
       self.assertBetween(calls, 3 * _STEPS, 3 * _STEPS + 40, rule)
+
+
+class ResultTest(absltest.TestCase):
+  def test_a_result_that_was_lost_raises_why(self):
+    error = tf.errors.InternalError(None, None, "no such request")
+    # As TensorFlow's, read while its error is being set.
+    result = mock.Mock(**{"fetch.side_effect": [None, error]})
+    coordinator = mock.Mock(**{"done.side_effect": error})
+    trainer = mock.Mock(_coordinator=coordinator)
+    with self.assertRaisesRegex(tf.errors.InternalError, "no such request"):
+      lc_asgd_tf.AsyncTrainer._fetch(trainer, result)
 
 
 if __name__ == "__main__":
