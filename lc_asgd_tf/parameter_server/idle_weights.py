@@ -3,24 +3,15 @@
 import keras
 import tensorflow as tf
 
-# With these, a gradient of zero does, too, as long as no weight decays.
-_STILL = (
-  keras.optimizers.SGD,
-  keras.optimizers.RMSprop,
-  keras.optimizers.Adam,
-  keras.optimizers.AdamW,
-  keras.optimizers.Adadelta,
-  keras.optimizers.Adagrad,
-  keras.optimizers.Adamax,
-  keras.optimizers.Nadam,
-  keras.optimizers.Lion,
-)
+from lc_asgd_tf.server import flattening
 
 
 def matter(inner_optimizer: keras.optimizers.Optimizer) -> bool:
   """Returns whether a gradient of zero may move a weight."""
-  still = type(inner_optimizer) in _STILL and not inner_optimizer.weight_decay
-  return not still
+  kind = type(inner_optimizer)
+  # Of these Ftrl alone moves a weight that has no gradient, if none decays.
+  still = kind in flattening.ELEMENTWISE and kind is not keras.optimizers.Ftrl
+  return not still or bool(inner_optimizer.weight_decay)
 
 
 def find(model: keras.Model, element_spec) -> list[keras.Variable]:

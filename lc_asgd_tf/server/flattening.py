@@ -14,7 +14,7 @@ from lc_asgd_tf.server import clones
 
 # Whose updates are elementwise, with one state per element; by exact type,
 # since a subclass may do anything.
-_ELEMENTWISE = (
+ELEMENTWISE = (
   keras.optimizers.SGD,
   keras.optimizers.RMSprop,
   keras.optimizers.Adam,
@@ -50,7 +50,7 @@ def is_possible(
     compensation: the rule.
   """
   return (
-    type(inner_optimizer) in _ELEMENTWISE
+    type(inner_optimizer) in ELEMENTWISE
     and not inner_optimizer.clipnorm
     and len({clones.decays(inner_optimizer, v) for v in variables}) <= 1
     and is_elementwise(compensation)
