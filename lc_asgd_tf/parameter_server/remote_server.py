@@ -304,8 +304,11 @@ class RemoteServer:
 
   def learn(self) -> None:
     """Trains the predictors on what has arrived, and publishes."""
-    # A step of Adam moves weights even where nothing is new.
-    with self._learning:
+    # All of it is there, and so is what is read: it runs beside whatever the
+    # main thread does, and must be no function of two tasks (see
+    # `dispatch_result`).
+    with self._learning, tf.device(self._server.devices[0]):
+      # A step of Adam moves weights even where nothing is new.
       if int(self._server.ledger.version.numpy()) > int(self._learned):
         self._learned = self._learn(self._learned)
         # Not on its way any more.

@@ -4,7 +4,11 @@ import keras
 import tensorflow as tf
 
 from lc_asgd_tf import errors, layers, normalization, server
-from lc_asgd_tf.parameter_server import remote_server, row_lookup
+from lc_asgd_tf.parameter_server import (
+  dispatch_result,
+  remote_server,
+  row_lookup,
+)
 
 
 class WorkerStep:
@@ -44,7 +48,7 @@ class WorkerStep:
 
   def __call__(
     self, dispatch: tf.Tensor, steps: tf.Tensor, iterator
-  ) -> tf.Tensor:
+  ) -> dispatch_result.DispatchResult:
     """Does some steps on the worker on which it runs.
 
     Args:
@@ -107,7 +111,9 @@ class WorkerStep:
       # A step begins when the one before it has pushed.
       parallel_iterations=1,
     )
-    return self.result.pack([*metrics, *tf.unstack(counts)])
+    return dispatch_result.DispatchResult(
+      self.result.pack([*metrics, *tf.unstack(counts)])
+    )
 
   def _compute(self, worker, frozen, weights, buffers, metrics, data):
     """Returns l, g, rows pushed, contributions to buffers, new metrics."""

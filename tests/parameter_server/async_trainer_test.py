@@ -1,5 +1,6 @@
 """AsyncTrainer on real clusters: nothing is lost, nothing is different."""
 
+import re
 import types
 import unittest
 from unittest import mock
@@ -355,15 +356,27 @@ class CallsTest(cluster_case.ClusterTestCase):
   """What is slow, if it is there, and changes no result."""
 
   MODULE = scenarios.__name__
-  SCENARIOS = ("calls",)
+  SCENARIOS = ("calls", "lessons")
   ENVIRON = types.MappingProxyType(
-    {"TF_CPP_VMODULE": "grpc_worker_service=3", "TF_CPP_MIN_LOG_LEVEL": "0"}
+    {
+      "TF_CPP_VMODULE": (
+        "grpc_worker_service=3,cluster_function_library_runtime=1"
+      ),
+      "TF_CPP_MIN_LOG_LEVEL": "0",
+    }
   )
 
   def test_a_step_asks_for_message_reply_and_whether_there_is_another(self):
     # The rest is of the dispatch.
     for rule, calls in self.results["calls"].items():
       self.assertBetween(calls, 3 * _STEPS, 3 * _STEPS + 40, rule)
+
+  def test_no_two_threads_run_functions_of_two_tasks(self):
+    lessons = self.results["lessons"]
+    self.assertGreater(lessons["learned"], 0)
+    # TensorFlow's lines have a letter and the date, the time, and the thread.
+    threads = re.findall(r"^\S+ \S+ +(\d+) .*CFLR::", self.stderr, re.M)
+    self.assertEqual(set(threads), {str(lessons["main_thread"])})
 
 
 class ResultTest(absltest.TestCase):

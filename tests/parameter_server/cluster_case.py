@@ -29,6 +29,8 @@ class ClusterTestCase(parameterized.TestCase):
     NUM_WORKERS: worker processes.
     NUM_PS: ps processes.
     ENVIRON: what else the environment has.
+    results: what each scenario returned, by its name.
+    stderr: what the coordinator printed there.
   """
 
   MODULE: str
@@ -66,6 +68,7 @@ class ClusterTestCase(parameterized.TestCase):
         f"{completed.stdout[-2000:]}\n{completed.stderr[-6000:]}"
       )
     cls.results = json.loads(lines[-1])
+    cls.stderr = completed.stderr
 
 
 def _main(module, num_workers, num_ps, directory, *scenarios):

@@ -870,6 +870,16 @@ def calls(strategy, cluster):
   return counts
 
 
+def lessons(strategy):
+  """Predictors learn while workers push and the model is read."""
+  trainer = new_trainer(_counting_model(), strategy, lc_asgd_tf.LCASGD(0.01))
+  trainer.fit(_ones, epochs=3, steps_per_epoch=STEPS, verbose=0)
+  return {
+    "learned": int(trainer._remote._learned),
+    "main_thread": threading.get_native_id(),
+  }
+
+
 def _traveled(trainer):
   """Returns how many numbers the messages of a push have."""
   messages, *_ = trainer._remote.push.structured_input_signature[0]
