@@ -51,6 +51,7 @@ CONTROLS: dict[str, Rule] = {
   "lc_asgd_no_cap": _lc(cap=False),
   "lc_asgd_no_brake": _lc(brake=0.0),
   "lc_asgd_no_window": _lc(window=False),
+  "lc_asgd_keep_momentum": _lc(keep_momentum=True),
   "lc_asgd_single_draw": Rule(_fixed(controls.SingleDrawMetric)),
   "lc_asgd_first": Rule(_fixed(controls.SingleDrawMetric, window=False)),
   "lc_asgd_shuffled": Rule(_fixed(controls.ShuffledRatio)),

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from lc_asgd_tf.compensation import compensation
+from lc_asgd_tf.compensation import momentum as momentum_lib
 from lc_asgd_tf.compensation import sums as sums_lib
 from lc_asgd_tf.compensation import window as window_lib
 
@@ -203,7 +204,8 @@ class LossCompensated(compensation.Compensation):
   `coefficients`), and a window scales the learning rate, so that all the
   updates on their way together promise no more than the loss can give (see
   `window`). Where delays do no harm, the rule keeps out of it (see `caution`).
-  A push whose gradient is not finite counts as zero.
+  Of the momentum of SGD only what the delays leave is kept (see `momentum`). A
+  push whose gradient is not finite counts as zero.
 
   Source: reconstruction, from the abstract of Li, He, Ren, Mao, "Developing a
   Loss Prediction-based Asynchronous Stochastic Gradient Descent Algorithm for
@@ -221,6 +223,8 @@ class LossCompensated(compensation.Compensation):
     horizon: "observed" to predict the loss at the staleness that the push turns
       out to have, "predicted" at the one that the step predictor forecast when
       the worker pulled.
+    keep_momentum: whether SGD keeps all of its momentum, however many workers
+      there are.
   """
 
   elementwise = True
@@ -235,6 +239,7 @@ class LossCompensated(compensation.Compensation):
     window: bool = True,
     ratio: float | None = None,
     horizon: str = "observed",
+    keep_momentum: bool = False,
   ) -> None:
     if not 0 <= decay < 1:
       raise ValueError(f"decay must be in [0, 1), got {decay}.")
@@ -252,6 +257,7 @@ class LossCompensated(compensation.Compensation):
     self.brake = float(brake)
     self.window = bool(window)
     self.ratio = None if ratio is None else float(ratio)
+    self.keep_momentum = bool(keep_momentum)
 
   @property
   def uses_prediction(self) -> bool:
@@ -332,6 +338,12 @@ class LossCompensated(compensation.Compensation):
     """Returns T / M, if there is a window."""
     return coefficients[2] if self.window else None
 
+  def momentum(self, momentum, num_workers):
+    """Returns what delays leave of SGD's momentum."""
+    if self.keep_momentum:
+      return momentum
+    return momentum_lib.explicit_momentum(momentum, num_workers)
+
   def get_config(self):
     """Returns the constructor's arguments."""
     return {
@@ -341,4 +353,5 @@ class LossCompensated(compensation.Compensation):
       "window": self.window,
       "ratio": self.ratio,
       "horizon": self.horizon,
+      "keep_momentum": self.keep_momentum,
     }

@@ -18,13 +18,15 @@ class LCASGD(rule_optimizer.RuleOptimizer):
       u     <- u / (1 + k brake max(Delta, 0) / l)
       u     <- u min(1, l / abs(g.d))
       lr    <- lr T / M
+      beta  <- max(0, 1 - M (1 - beta))
 
   with D = diag(MS), MS a moving average of g*g, and a window T in [1, M] that
   grows while the updates on their way promise no more than the loss can give.
   k = x^2 / (1 + x^2) is small where delays do no harm: x is the most that the
   updates of M workers at the whole learning rate would have promised so far,
-  over what they may promise. See `lc_asgd_tf.compensation.LossCompensated` for
-  what it means.
+  over what they may promise. beta is the momentum of SGD, whose steps are as
+  much longer as it is less. See `lc_asgd_tf.compensation.LossCompensated` for
+  what it all means.
 
   The loss l must not be negative, as cross-entropy and squared errors are not:
   T stays 1 where it is. Add a constant to a loss that may fall below 0.
@@ -46,6 +48,8 @@ class LCASGD(rule_optimizer.RuleOptimizer):
     brake: how hard a predicted rise of the loss slows the update, >= 0.
     window: whether there is a window.
     horizon: "observed" or "predicted" staleness to look ahead by.
+    keep_momentum: whether SGD keeps all of its momentum, however many workers
+      there are.
     loss_predictor: "lstm", "holt", "persistence" or an
       `lc_asgd_tf.predictors.LossPredictor`.
     **kwargs: see `RuleOptimizer`.
@@ -65,6 +69,7 @@ class LCASGD(rule_optimizer.RuleOptimizer):
     brake: float = 5.0,
     window: bool = True,
     horizon: str = "observed",
+    keep_momentum: bool = False,
     **kwargs,
   ) -> None:
     super().__init__(
@@ -75,7 +80,12 @@ class LCASGD(rule_optimizer.RuleOptimizer):
       delays,
       seed,
       compensation=compensation.LossCompensated(
-        decay=decay, cap=cap, brake=brake, window=window, horizon=horizon
+        decay=decay,
+        cap=cap,
+        brake=brake,
+        window=window,
+        horizon=horizon,
+        keep_momentum=keep_momentum,
       ),
       **kwargs,
     )

@@ -143,6 +143,7 @@ class RemoteServer:
             new_inner_optimizer(),
             optimizer.compensation,
             pull_dtype,
+            num_workers,
           ),
         )
         for variable, device in zip(

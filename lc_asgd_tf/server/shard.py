@@ -1,5 +1,6 @@
 """Some of the weights, with all that belongs to them, on one device."""
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -12,6 +13,7 @@ from lc_asgd_tf.server import (
   clones,
   flattening,
   learning_rates,
+  momenta,
   packing,
   wire,
 )
@@ -110,6 +112,10 @@ class Shard:
     self._extra = []
     if compensation.uses_step_size:
       self.step_square = self._state([], "step_square")
+    pushes_per_update = self.optimizer.gradient_accumulation_steps or 1
+    self._momentum = functools.partial(
+      compensation.momentum, num_workers=num_workers / pushes_per_update
+    )
     accumulates = bool(self.optimizer.gradient_accumulation_steps)
     own_factor = type(compensation).rate_factor
     has_factor = own_factor is not compensation_lib.Compensation.rate_factor
@@ -292,7 +298,10 @@ class Shard:
     if factor is not None and self._shares_factor:
       updates, factor = self._relative(updates, factor)
     active = [i for i in range(len(updates)) if i not in self.idle]
-    with learning_rates.scaled(self.optimizer, factor):
+    with (
+      learning_rates.scaled(self.optimizer, factor),
+      momenta.reduced(self.optimizer, self._momentum),
+    ):
       self.optimizer.apply(
         [updates[i] for i in active], [self.weights[i] for i in active]
       )

@@ -1,5 +1,6 @@
 """A table of embeddings, of which workers pull and push single rows."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -8,7 +9,13 @@ import tensorflow as tf
 
 from lc_asgd_tf import errors
 from lc_asgd_tf.compensation import compensation as compensation_lib
-from lc_asgd_tf.server import clones, flattening, learning_rates, packing
+from lc_asgd_tf.server import (
+  clones,
+  flattening,
+  learning_rates,
+  momenta,
+  packing,
+)
 
 # Rows that are updated at once. Keras optimizers keep their slots in variables
 # of fixed shape, while every push has as many rows as it has.
@@ -32,6 +39,7 @@ class Table:
     inner_optimizer: not built yet.
     compensation: the rule.
     pull_dtype: the precision in which workers pull.
+    num_workers: M.
 
   Attributes:
     weights: the table.
@@ -48,10 +56,14 @@ class Table:
     inner_optimizer: keras.optimizers.Optimizer,
     compensation: compensation_lib.Compensation,
     pull_dtype: str = "float32",
+    num_workers: int = 1,
   ) -> None:
     _check(variable, inner_optimizer, compensation)
     self._variable = variable
     self._compensation = compensation
+    self._momentum = functools.partial(
+      compensation.momentum, num_workers=num_workers
+    )
     self._pull_dtype = tf.as_dtype(pull_dtype)
     self._rows, self._width = variable.shape
     self.weights = clones.clone(variable)
@@ -206,7 +218,10 @@ class Table:
         variable.assign(value)
       for variable, value in zip(self._chunk, state, strict=True):
         variable.assign(value)
-      with learning_rates.scaled(self.optimizer, factor):
+      with (
+        learning_rates.scaled(self.optimizer, factor),
+        momenta.reduced(self.optimizer, self._momentum),
+      ):
         self.optimizer.apply([u], self._chunk[:1])
       return [tf.convert_to_tensor(v.value) for v in self._chunk]
 

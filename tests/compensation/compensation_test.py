@@ -32,7 +32,12 @@ _RULES = {
   ),
   "loss": _loss(),
   "loss_other": _loss(
-    decay=0.5, cap=False, brake=1.5, ratio=0.25, horizon="predicted"
+    decay=0.5,
+    cap=False,
+    brake=1.5,
+    ratio=0.25,
+    horizon="predicted",
+    keep_momentum=True,
   ),
   "loss_ratio_0": _loss(ratio=0.0),
 }
@@ -108,6 +113,7 @@ class RuleTest(parameterized.TestCase):
         "window": False,
         "ratio": 0.25,
         "horizon": "predicted",
+        "keep_momentum": True,
       },
     ),
     (compensation.Uncompensated(), {}),

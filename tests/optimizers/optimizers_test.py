@@ -25,6 +25,7 @@ _OPTIMIZERS = {
     cap=False,
     brake=2.0,
     horizon="predicted",
+    keep_momentum=True,
     loss_predictor=predictors.LSTMLossPredictor(units=3, seed=5),
   ),
   "lc_asgd_adam": lambda: lc_asgd_tf.LCASGD(
@@ -143,6 +144,7 @@ class ConfigTest(AsyncTestCase):
         "window": True,
         "ratio": None,
         "horizon": "observed",
+        "keep_momentum": False,
       },
     ),
     (
@@ -155,6 +157,7 @@ class ConfigTest(AsyncTestCase):
         "window": True,
         "ratio": None,
         "horizon": "predicted",
+        "keep_momentum": True,
       },
     ),
     ("async_default", compensation.Uncompensated, {}),

@@ -37,7 +37,7 @@ class _Workers:
     self._by_rows = by_rows
     tables = []
     if by_rows:
-      tables = [server.Table(table, inner_optimizer(), rule)]
+      tables = [server.Table(table, inner_optimizer(), rule, num_workers=2)]
     self.server = server.Server(
       [[bias] if by_rows else [bias, table]],
       [inner_optimizer()],

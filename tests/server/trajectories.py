@@ -101,6 +101,7 @@ class Case(NamedTuple):
     momentum: of the inner SGD.
     line: what the loss predictor is made to say; None: it says nothing.
     events: the order of pulls and pushes.
+    keeps_momentum: whether SGD keeps all of its momentum.
   """
 
   name: str
@@ -109,13 +110,18 @@ class Case(NamedTuple):
   momentum: float
   line: Line | None = None
   events: Sequence[Event] = INTERLEAVED
+  keeps_momentum: bool = True
 
   def simulate(
     self, update: Callable[[Push], np.ndarray] | None = None
   ) -> list["Step"]:
     """One step per push, by the case's own update or by another one."""
     return simulate(
-      update or self.update, self.momentum, self.line, self.events
+      update or self.update,
+      self.momentum,
+      self.line,
+      self.events,
+      keeps_momentum=self.keeps_momentum,
     )
 
 
@@ -264,8 +270,13 @@ def simulate(
   initial: np.ndarray = INITIAL,
   curvatures: Callable[[int], np.ndarray] = curvatures,
   learning_rate: float = LEARNING_RATE,
+  keeps_momentum: bool = True,
 ) -> list[Step]:
   """Replays the events; returns one step per push."""
+  if not keeps_momentum:
+    left = max(0, 1 - NUM_WORKERS * (1 - momentum))
+    learning_rate *= (1 - left) / (1 - momentum)
+    momentum = left
   w = np.array(initial, np.float64)
   velocity = np.zeros_like(w)
   ms = np.zeros_like(w)
@@ -362,10 +373,24 @@ _RULES = (
 )
 
 CASES = tuple(
-  Case(f"{name}_momentum_{momentum}", rule, update, momentum, line)
+  Case(
+    f"{name}_momentum_{momentum}",
+    rule,
+    update,
+    momentum,
+    line,
+    keeps_momentum=not name.startswith("lc_asgd"),
+  )
   for name, rule, update, line in _RULES
   for momentum in (0.0, 0.9)
 ) + (
+  Case(
+    "lc_asgd_keeps_momentum",
+    compensation.LossCompensated(keep_momentum=True),
+    lc_asgd(),
+    0.9,
+    FALLING,
+  ),
   Case(
     "lc_asgd_uncapped",
     compensation.LossCompensated(cap=False, brake=0.0, window=False),
@@ -378,6 +403,7 @@ CASES = tuple(
     lc_asgd(brake=0.5, window=False),
     0.9,
     DIVERGING,
+    keeps_momentum=False,
   ),
   Case(
     "dc_asgd_a_repulled",
@@ -393,5 +419,6 @@ CASES = tuple(
     0.9,
     FALLING,
     REPULLED,
+    keeps_momentum=False,
   ),
 )

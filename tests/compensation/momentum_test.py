@@ -1,0 +1,39 @@
+"""What delays leave of an optimizer's momentum."""
+
+from absl.testing import absltest, parameterized
+
+from lc_asgd_tf import compensation
+from lc_asgd_tf.compensation import momentum as momentum_lib
+
+
+class ExplicitMomentumTest(parameterized.TestCase):
+  @parameterized.parameters(
+    # Nothing is late with one worker, and the momentum the same, bit for bit.
+    (0.9, 1, 0.9),
+    (0.1, 1, 0.1),
+    (0.9, 0.5, 0.9),
+    (0.9, 2, 0.8),
+    (0.9, 8, 0.2),
+    (0.9, 10, 0.0),
+    (0.9, 128, 0.0),
+    (0.99, 32, 0.68),
+    (0.5, 2, 0.0),
+    (1.0, 8, 1.0),
+  )
+  def test_values(self, momentum, num_workers, expected):
+    left = momentum_lib.explicit_momentum(momentum, num_workers)
+    if num_workers <= 1:
+      self.assertEqual(left, expected)
+    self.assertAlmostEqual(left, expected)
+
+  @parameterized.named_parameters(
+    ("lc_asgd", compensation.LossCompensated(), 0.8),
+    ("kept", compensation.LossCompensated(keep_momentum=True), 0.9),
+    ("dc_asgd", compensation.DelayCompensatedAdaptive(), 0.9),
+  )
+  def test_is_what_lc_asgd_leaves(self, rule, expected):
+    self.assertAlmostEqual(rule.momentum(0.9, 2), expected)
+
+
+if __name__ == "__main__":
+  absltest.main()
