@@ -726,6 +726,22 @@ class RateFactorTest(parameterized.TestCase):
     # All gradients are 1, and so is their average over their root mean square.
     np.testing.assert_allclose(-np.diff(weights), 0.5 * factors, rtol=1e-4)
 
+  def test_momentum_counts_updates_where_gradients_accumulate(self):
+    driver = _Driver(
+      [[1.0]],
+      _LOSS(ratio=1.0, brake=0.0),
+      lambda: keras.optimizers.SGD(
+        0.1, momentum=0.9, gradient_accumulation_steps=2
+      ),
+      num_workers=4,
+    )
+    for worker in range(4):
+      driver.pull(worker)
+    weights = [float(driver.push(m, [[1.0]])[0][0][0]) for m in range(4)]
+    # Two updates are on their way, which leave 0.8, at steps twice as long:
+    # -0.2, and -0.2 + 0.8 x -0.2 after it.
+    np.testing.assert_allclose(weights, [1.0, 0.8, 0.8, 0.44], rtol=1e-6)
+
   @parameterized.product(late_comes_first=(False, True), adam=(False, True))
   def test_each_push_of_an_update_has_its_own(self, late_comes_first, adam):
     inner = keras.optimizers.Adam if adam else keras.optimizers.SGD
