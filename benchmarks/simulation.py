@@ -29,6 +29,7 @@ from absl import app, flags
 from sklearn import datasets
 
 import lc_asgd_tf
+from benchmarks import rules
 from benchmarks.systems import tournament
 from lc_asgd_tf import models, optimizers
 
@@ -58,7 +59,6 @@ _ALL_PAIRS = flags.DEFINE_bool(
 _PACKAGES = ("tensorflow", "keras", "numpy")
 _WARM_UP_STEPS = 3
 _LEARNING_RATE = 0.01
-_MOMENTUM = 0.9
 
 
 @dataclasses.dataclass
@@ -182,11 +182,9 @@ def _build(rule: str, workers: int | None, jit_compile: bool) -> System:
   began = time.perf_counter()
   keras.utils.set_random_seed(0)
   if workers is None:
-    optimizer = keras.optimizers.SGD(_LEARNING_RATE, momentum=_MOMENTUM)
+    optimizer = keras.optimizers.SGD(_LEARNING_RATE, momentum=rules.MOMENTUM)
   else:
-    optimizer = getattr(lc_asgd_tf, rule)(
-      _LEARNING_RATE, momentum=_MOMENTUM, num_workers=workers
-    )
+    optimizer = rules.create(rule, _LEARNING_RATE, num_workers=workers)
   model = models.create(_MODEL.value, (8, 8, 1), 10)
   model.compile(
     optimizer,

@@ -104,13 +104,11 @@ def _push(rule: str) -> Callable[[], None]:
   import keras
   import tensorflow as tf
 
-  import lc_asgd_tf
+  from benchmarks import rules
   from lc_asgd_tf import server
   from lc_asgd_tf.server import snapshots
 
-  # So that there is a velocity to move, however many workers there are.
-  kept = {"keep_momentum": True} if rule == "LCASGD" else {}
-  optimizer = getattr(lc_asgd_tf, rule)(1e-3, momentum=0.9, **kept)
+  optimizer = rules.create(rule, 1e-3)
   variable = keras.Variable(
     tf.random.stateless_normal([_WEIGHTS.value], [0, 0]), name="weights"
   )

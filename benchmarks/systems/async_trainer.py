@@ -11,11 +11,11 @@ def main() -> None:
     import keras
 
     import lc_asgd_tf
+    from benchmarks import rules
 
     model = networks.keras_network(options.network, keras)
-    rule = getattr(lc_asgd_tf, options.rule)
     model.compile(
-      rule(0.01, momentum=0.9),
+      rules.create(options.rule, 0.01),
       keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
 

@@ -34,6 +34,7 @@ def main() -> None:
     import keras
 
     import lc_asgd_tf
+    from benchmarks import rules
 
     layer = {
       "dense": keras.layers.Embedding,
@@ -47,7 +48,7 @@ def main() -> None:
       ]
     )
     model.compile(
-      getattr(lc_asgd_tf, options.rule)(0.1, momentum=0.9),
+      rules.create(options.rule, 0.1),
       keras.losses.BinaryCrossentropy(from_logits=True),
     )
     trainer = lc_asgd_tf.AsyncTrainer(model, strategy)

@@ -53,7 +53,9 @@ CONTROLS: dict[str, Rule] = {
   "lc_asgd_no_window": _lc(window=False),
   "lc_asgd_keep_momentum": _lc(keep_momentum=True),
   "lc_asgd_single_draw": Rule(_fixed(controls.SingleDrawMetric)),
-  "lc_asgd_first": Rule(_fixed(controls.SingleDrawMetric, window=False)),
+  "lc_asgd_first": Rule(
+    _fixed(controls.SingleDrawMetric, window=False, keep_momentum=True)
+  ),
   "lc_asgd_shuffled": Rule(_fixed(controls.ShuffledRatio)),
   "loss_scaled": Rule(_fixed(controls.LossScaled)),
 } | {

@@ -39,8 +39,8 @@ class Compensation(configurable.Configurable):
   returns a few sums, the sums are added up over all variables, `coefficients`
   makes scalars of them, `compensate` computes u for one variable, and
   `rate_factor` says at what part of its learning rate the inner optimizer
-  takes it, and `momentum` with which momentum. Rules hold configuration and no
-  state.
+  takes it, and `explicit_momentum` with which momentum. Rules hold
+  configuration and no state.
 
   Attributes:
     elementwise: whether every element of u depends on the sums and on the same
@@ -137,14 +137,15 @@ class Compensation(configurable.Configurable):
     del coefficients
     return None
 
-  def momentum(self, momentum: float, num_workers: float) -> float:
+  def explicit_momentum(self, momentum: float, num_workers: float) -> float:
     """Returns the momentum that SGD is to have in place of its own.
 
     What a gradient moves the weights by in all stays the same.
 
     Args:
       momentum: beta of `keras.optimizers.SGD`, not 0.
-      num_workers: M, in updates on their way at a time.
+      num_workers: M; where the inner optimizer makes one update of k pushes,
+        M / k.
     """
     del num_workers
     return momentum

@@ -204,8 +204,8 @@ class LossCompensated(compensation.Compensation):
   `coefficients`), and a window scales the learning rate, so that all the
   updates on their way together promise no more than the loss can give (see
   `window`). Where delays do no harm, the rule keeps out of it (see `caution`).
-  Of the momentum of SGD only what the delays leave is kept (see `momentum`). A
-  push whose gradient is not finite counts as zero.
+  Of the momentum of SGD only what delays leave is kept (see
+  `compensation.momentum`). A push whose gradient is not finite counts as zero.
 
   Source: reconstruction, from the abstract of Li, He, Ren, Mao, "Developing a
   Loss Prediction-based Asynchronous Stochastic Gradient Descent Algorithm for
@@ -338,7 +338,7 @@ class LossCompensated(compensation.Compensation):
     """Returns T / M, if there is a window."""
     return coefficients[2] if self.window else None
 
-  def momentum(self, momentum, num_workers):
+  def explicit_momentum(self, momentum, num_workers):
     """Returns what delays leave of SGD's momentum."""
     if self.keep_momentum:
       return momentum

@@ -17,16 +17,16 @@ class LCASGD(rule_optimizer.RuleOptimizer):
       u     <- u min(1, norm(g) / norm(u))
       u     <- u / (1 + k brake max(Delta, 0) / l)
       u     <- u min(1, l / abs(g.d))
-      lr    <- lr T / M
-      beta  <- max(0, 1 - M (1 - beta))
+      beta' <- max(0, 1 - M (1 - beta))
+      lr    <- lr (T / M) (1 - beta') / (1 - beta)
 
   with D = diag(MS), MS a moving average of g*g, and a window T in [1, M] that
   grows while the updates on their way promise no more than the loss can give.
   k = x^2 / (1 + x^2) is small where delays do no harm: x is the most that the
   updates of M workers at the whole learning rate would have promised so far,
-  over what they may promise. beta is the momentum of SGD, whose steps are as
-  much longer as it is less. See `lc_asgd_tf.compensation.LossCompensated` for
-  what it all means.
+  over what they may promise. beta is the momentum of SGD, in place of which it
+  has beta'; where it makes one update of k pushes, with M / k in place of M.
+  See `lc_asgd_tf.compensation.LossCompensated` for what it all means.
 
   The loss l must not be negative, as cross-entropy and squared errors are not:
   T stays 1 where it is. Add a constant to a loss that may fall below 0.

@@ -142,8 +142,8 @@ class RemoteServer:
             variable,
             new_inner_optimizer(),
             optimizer.compensation,
-            pull_dtype,
             num_workers,
+            pull_dtype,
           ),
         )
         for variable, device in zip(
@@ -317,8 +317,10 @@ class RemoteServer:
 
   def reports(self) -> tuple[np.ndarray, int]:
     """Returns the journal's rows as they lie, and the number of pushes."""
-    rows, version = self._reports()
-    return tf.identity(rows).numpy(), int(tf.identity(version))
+    # Some read them on threads of their own (see `dispatch_result`).
+    with tf.device(self._server.devices[0]):
+      rows, version = self._reports()
+    return rows.numpy(), int(version)
 
   def _read_reports(self):
     ledger = self._server.ledger

@@ -114,8 +114,10 @@ class Shard:
       self.step_square = self._state([], "step_square")
     pushes_per_update = self.optimizer.gradient_accumulation_steps or 1
     self._momentum = functools.partial(
-      compensation.momentum, num_workers=num_workers / pushes_per_update
+      compensation.explicit_momentum,
+      num_workers=num_workers / pushes_per_update,
     )
+    self._worth = momenta.worth(self.optimizer, self._momentum)
     accumulates = bool(self.optimizer.gradient_accumulation_steps)
     own_factor = type(compensation).rate_factor
     has_factor = own_factor is not compensation_lib.Compensation.rate_factor
@@ -171,6 +173,7 @@ class Shard:
       parts = [values[id(variable)]]
       if key[0] is not None:
         parts = self.split(parts)
+      parts = [momenta.to_model(key[1], part, self._worth) for part in parts]
       slots |= zip(self._keys_in_model(key), parts, strict=True)
     return slots
 
@@ -179,7 +182,9 @@ class Shard:
     for key, variable in self._keyed_state():
       keys = self._keys_in_model(key)
       if all(part in slots for part in keys):
-        parts = [slots[part] for part in keys]
+        parts = [
+          momenta.to_server(key[1], slots[part], self._worth) for part in keys
+        ]
         is_packed = self._flat and key[0] is not None
         variable.assign(self.packing.pack(parts) if is_packed else parts[0])
 

@@ -38,8 +38,8 @@ class Table:
     variable: the table, shape=(rows, width), whose value and name to take over.
     inner_optimizer: not built yet.
     compensation: the rule.
+    num_workers: M, of the server, however few of them read the same row.
     pull_dtype: the precision in which workers pull.
-    num_workers: M.
 
   Attributes:
     weights: the table.
@@ -55,15 +55,16 @@ class Table:
     variable: keras.Variable,
     inner_optimizer: keras.optimizers.Optimizer,
     compensation: compensation_lib.Compensation,
+    num_workers: int,
     pull_dtype: str = "float32",
-    num_workers: int = 1,
   ) -> None:
     _check(variable, inner_optimizer, compensation)
     self._variable = variable
     self._compensation = compensation
     self._momentum = functools.partial(
-      compensation.momentum, num_workers=num_workers
+      compensation.explicit_momentum, num_workers=num_workers
     )
+    self._worth = momenta.worth(inner_optimizer, self._momentum)
     self._pull_dtype = tf.as_dtype(pull_dtype)
     self._rows, self._width = variable.shape
     self.weights = clones.clone(variable)
@@ -114,13 +115,16 @@ class Table:
     Args:
       values: the value of every variable, by the variable's id.
     """
-    return {key: values[id(variable)] for key, variable in self._keyed_state()}
+    return {
+      key: momenta.to_model(key[1], values[id(variable)], self._worth)
+      for key, variable in self._keyed_state()
+    }
 
   def assign_slots(self, slots: clones.Slots) -> None:
     """Sets the inner optimizer's state, as far as it is known."""
     for key, variable in self._keyed_state():
       if key in slots:
-        variable.assign(slots[key])
+        variable.assign(momenta.to_server(key[1], slots[key], self._worth))
 
   def _keyed_state(self):
     state = [*self._slots, *self._scalars]

@@ -32,7 +32,7 @@ class ExplicitMomentumTest(parameterized.TestCase):
     ("dc_asgd", compensation.DelayCompensatedAdaptive(), 0.9),
   )
   def test_is_what_lc_asgd_leaves(self, rule, expected):
-    self.assertAlmostEqual(rule.momentum(0.9, 2), expected)
+    self.assertAlmostEqual(rule.explicit_momentum(0.9, 2), expected)
 
 
 if __name__ == "__main__":

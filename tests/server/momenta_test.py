@@ -1,5 +1,7 @@
 """Less momentum, and steps that are as much longer."""
 
+from unittest import mock
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -40,6 +42,35 @@ class ReducedTest(parameterized.TestCase):
     longer = new(momentum, 0.1 * (1 - momentum) / (1 - 0.9))
     np.testing.assert_allclose(reduced, _run(longer, impulse), atol=1e-6)
 
+  @parameterized.named_parameters(
+    ("schedule", keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)),
+    ("whole_number", lambda: 1),
+  )
+  def test_takes_a_learning_rate_of_any_kind(self, learning_rate):
+    def new():
+      return keras.optimizers.SGD(learning_rate, momentum=0.9)
+
+    plain = _run(new(), [1.0])
+    np.testing.assert_allclose(
+      _run(new(), [1.0], 0.5) - 1.0, 5 * (plain - 1.0), rtol=1e-5
+    )
+
+  def test_reaches_the_optimizers_of_a_multi_optimizer(self):
+    inner = keras.optimizers.SGD(0.1, momentum=0.9)
+    several = mock.Mock(optimizers=[inner, keras.optimizers.Adam()])
+    with momenta.reduced(several, lambda beta: beta / 3):
+      self.assertAlmostEqual(inner.momentum, 0.3)
+    self.assertEqual(inner.momentum, 0.9)
+
+  def test_a_users_update_step_stays(self):
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    steps = []
+    optimizer.update_step = lambda g, v, lr: steps.append(float(lr))
+    with momenta.reduced(optimizer, lambda _: 0.8):
+      optimizer.update_step(None, keras.Variable(0.0), 1.0)
+    optimizer.update_step(None, keras.Variable(0.0), 1.0)
+    np.testing.assert_allclose(steps, [2.0, 1.0], rtol=1e-6)
+
   def test_weight_decay_and_clipping_stay_as_they_are(self):
     def new():
       return keras.optimizers.SGD(
@@ -69,6 +100,29 @@ class ReducedTest(parameterized.TestCase):
     np.testing.assert_array_equal(
       _run(new(), gradients, 0.5), _run(new(), gradients)
     )
+
+
+class WorthTest(parameterized.TestCase):
+  @parameterized.parameters(0.0, 0.2, 0.8)
+  def test_a_velocity_goes_as_far_as_before(self, left):
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    worth = momenta.worth(optimizer, lambda _: left)
+    before = tf.constant([2.0])
+    after = momenta.to_model("momentum", before, worth)
+    np.testing.assert_allclose(
+      after * 0.9 / (1 - 0.9), before * left / (1 - left), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+      momenta.to_server("momentum", after, worth),
+      before if left else [0.0],
+      rtol=1e-6,
+    )
+
+  def test_leaves_other_slots_and_optimizers_alone(self):
+    adam = keras.optimizers.Adam()
+    self.assertEqual(momenta.worth(adam, lambda _: 0.0), 1.0)
+    for convert in (momenta.to_model, momenta.to_server):
+      self.assertEqual(convert("velocity", tf.constant(3.0), 0.5), 3.0)
 
 
 if __name__ == "__main__":

@@ -742,6 +742,29 @@ class RateFactorTest(parameterized.TestCase):
     # -0.2, and -0.2 + 0.8 x -0.2 after it.
     np.testing.assert_allclose(weights, [1.0, 0.8, 0.8, 0.44], rtol=1e-6)
 
+  @parameterized.parameters(False, True)
+  def test_a_velocity_in_the_model_goes_as_far(self, flat):
+    driver = _Driver(
+      [[1.0]],
+      _LOSS(ratio=1.0, brake=0.0),
+      lambda: keras.optimizers.SGD(0.1, momentum=0.9),
+      flat=flat,
+    )
+    driver.pull(0)
+    driver.push(0, [[1.0]])
+    (shard,) = driver.server.shards
+    (velocity,) = shard.optimizer.momentums
+    np.testing.assert_allclose(velocity, [-0.2], rtol=1e-6)
+    slots = shard.slots({id(v): v.value for v in shard.variables})
+    (shown,) = (
+      value for (_, name), value in slots.items() if name == "momentum"
+    )
+    # It goes on for -0.8 in all, with 0.8 of it here and with 0.9 there.
+    np.testing.assert_allclose(shown * 9, [-0.8], rtol=1e-5)
+    velocity.assign([0.0])
+    shard.assign_slots(slots)
+    np.testing.assert_allclose(velocity, [-0.2], rtol=1e-6)
+
   @parameterized.product(late_comes_first=(False, True), adam=(False, True))
   def test_each_push_of_an_update_has_its_own(self, late_comes_first, adam):
     inner = keras.optimizers.Adam if adam else keras.optimizers.SGD

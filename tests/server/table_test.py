@@ -37,7 +37,7 @@ class _Workers:
     self._by_rows = by_rows
     tables = []
     if by_rows:
-      tables = [server.Table(table, inner_optimizer(), rule, num_workers=2)]
+      tables = [server.Table(table, inner_optimizer(), rule, 2)]
     self.server = server.Server(
       [[bias] if by_rows else [bias, table]],
       [inner_optimizer()],
@@ -241,7 +241,7 @@ class TableTest(parameterized.TestCase):
 
   def test_16_bits_are_rounded_on_the_way(self):
     _, table = _variables()
-    rows = server.Table(table, _SGD(), _RULES["asgd"](), "bfloat16")
+    rows = server.Table(table, _SGD(), _RULES["asgd"](), 1, "bfloat16")
     sent = rows.pull(tf.constant([1, 2]))
     self.assertEqual(sent.dtype, tf.bfloat16)
     np.testing.assert_allclose(
@@ -250,7 +250,7 @@ class TableTest(parameterized.TestCase):
 
   def test_messages_have_few_sizes(self):
     _, table = _variables()
-    table = server.Table(table, _SGD(), _RULES["asgd"]())
+    table = server.Table(table, _SGD(), _RULES["asgd"](), 1)
     sizes = []
     for count in (0, 1, 256, 257, 512, 513, 1024, 1025, 2**15, 2**15 + 1):
       rows = tf.zeros([count, _WIDTH])
@@ -299,7 +299,7 @@ class TableTest(parameterized.TestCase):
   def test_refuses_what_needs_all_rows(self, rule, inner, message):
     _, table = _variables()
     with self.assertRaisesRegex(errors.UserError, f"{message}.*table"):
-      server.Table(table, inner(), rule())
+      server.Table(table, inner(), rule(), 1)
 
 
 if __name__ == "__main__":
