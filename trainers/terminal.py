@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
+import traceback
 import warnings
 
 from absl import logging
@@ -13,7 +14,7 @@ _STDERR = 2
 
 
 class Noise:
-  """What C++ code, loggers and warnings print, from now on.
+  """What C++ code, loggers, warnings and destructors print, from now on.
 
   `sys.stdout` and `sys.stderr` stay the user's. The process's file descriptor
   2, to which TensorFlow's C++ code writes while it is imported and ever after,
@@ -34,6 +35,14 @@ class Noise:
       (file or stream).write(text)
 
     warnings.showwarning = show
+
+    # As of TensorFlow's executors, of which some end after their tasks.
+    def ignore(raised):
+      stream.write(f"{raised.err_msg or 'Exception ignored in'}: ")
+      stream.write(f"{raised.object!r}\n")
+      stream.write("".join(traceback.format_exception(raised.exc_value)))
+
+    sys.unraisablehook = ignore
 
   def keep_in(self, path: str | os.PathLike[str]) -> None:
     """Appends what there was so far, and is to come, to a file.
