@@ -1,75 +1,92 @@
-"""Less momentum for a push, with steps that are as much longer."""
+"""Less momentum for a push, at longer steps."""
 
 import contextlib
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
 
+from lc_asgd_tf.compensation import compensation as compensation_lib
 from lc_asgd_tf.server import learning_rates
 
 # What Keras names the velocity of SGD.
 _VELOCITY = "momentum"
 
 
-@contextlib.contextmanager
-def reduced(
-  optimizer: keras.optimizers.Optimizer, momentum: Callable[[float], float]
-) -> Iterator[None]:
-  """Changes the momentum of SGD inside of a `with`.
+class Momentum:
+  """What a rule leaves an inner optimizer of its momentum, beta' of beta.
 
-  A gradient moves the weights by lr / (1 - beta) in all, which stays as it is:
-  steps are longer by (1 - beta') / (1 - beta). Weight decay and clipping stay
-  as they are. Other optimizers are left alone, subclasses of SGD among them,
-  which may do anything.
-
-  Args:
-    optimizer: whose momentum is meant.
-    momentum: returns beta' for a beta.
-  """
-  with contextlib.ExitStack() as changes:
-    for owner in learning_rates.owners(optimizer):
-      if _has_velocity(owner):
-        changes.enter_context(_changed(owner, momentum(owner.momentum)))
-    yield
-
-
-def worth(
-  optimizer: keras.optimizers.Optimizer, momentum: Callable[[float], float]
-) -> float:
-  """Returns how much of a velocity says the same with the whole momentum.
-
-  A velocity goes on to move the weights by beta / (1 - beta) of it. So
-
-      v = v' beta' / (1 - beta') (1 - beta) / beta.
+  That of SGD alone: other optimizers are left alone, subclasses of SGD among
+  them, which may do anything.
 
   Args:
     optimizer: the inner optimizer.
-    momentum: returns beta' for a beta.
+    compensation: the rule.
+    num_workers: M.
   """
-  if not _has_velocity(optimizer):
-    return 1.0
-  whole, left = optimizer.momentum, momentum(optimizer.momentum)
-  if left == whole:
-    return 1.0
-  return left / (1.0 - left) * (1.0 - whole) / whole
 
+  def __init__(
+    self,
+    optimizer: keras.optimizers.Optimizer,
+    compensation: compensation_lib.Compensation,
+    num_workers: int,
+  ) -> None:
+    self._optimizer = optimizer
+    self._compensation = compensation
+    pushes_per_update = optimizer.gradient_accumulation_steps or 1
+    self._num_workers = num_workers / pushes_per_update
+    self._worth = 1.0
+    if _has_velocity(optimizer):
+      self._worth = _worth(optimizer.momentum, self._left(optimizer))
 
-def to_model(slot: str, value: tf.Tensor, worth: float) -> tf.Tensor:
-  """Returns a slot as it is with the whole momentum; see `worth`."""
-  return value * tf.cast(worth, value.dtype) if slot == _VELOCITY else value
+  @contextlib.contextmanager
+  def reduced(self) -> Iterator[None]:
+    """Gives the optimizer beta' in place of beta inside of a `with`.
 
+    A gradient moves the weights by lr / (1 - beta) in all, which stays as it
+    is: steps are longer by (1 - beta') / (1 - beta). Weight decay and clipping
+    stay as they are.
+    """
+    with contextlib.ExitStack() as changes:
+      for owner in learning_rates.owners(self._optimizer):
+        if _has_velocity(owner):
+          changes.enter_context(_changed(owner, self._left(owner)))
+      yield
 
-def to_server(slot: str, value: tf.Tensor, worth: float) -> tf.Tensor:
-  """Undoes `to_model`; where no momentum is left, no velocity is."""
-  if slot != _VELOCITY:
-    return value
-  return tf.math.divide_no_nan(value, tf.cast(worth, value.dtype))
+  def to_model(self, slot: str, value: tf.Tensor) -> tf.Tensor:
+    """Returns a slot as it is with beta.
+
+    A velocity v' goes on to move the weights by beta' / (1 - beta') of it. So
+
+        v = v' beta' / (1 - beta') (1 - beta) / beta.
+
+    Args:
+      slot: its name.
+      value: as it is on the server.
+    """
+    if slot != _VELOCITY:
+      return value
+    return value * tf.cast(self._worth, value.dtype)
+
+  def to_server(self, slot: str, value: tf.Tensor) -> tf.Tensor:
+    """Undoes `to_model`; where no momentum is left, no velocity is."""
+    if slot != _VELOCITY:
+      return value
+    return tf.math.divide_no_nan(value, tf.cast(self._worth, value.dtype))
+
+  def _left(self, sgd):
+    return self._compensation.explicit_momentum(sgd.momentum, self._num_workers)
 
 
 def _has_velocity(optimizer):
   return type(optimizer) is keras.optimizers.SGD and optimizer.momentum > 0
+
+
+def _worth(whole, left):
+  """Returns v / v'; 1 to the last bit where nothing changes."""
+  if left == whole:
+    return 1.0
+  return left / (1.0 - left) * (1.0 - whole) / whole
 
 
 @contextlib.contextmanager
@@ -82,7 +99,6 @@ def _changed(sgd, momentum):
   users = vars(sgd).get("update_step")
   update_step = sgd.update_step
 
-  @functools.wraps(update_step)
   def longer_step(gradient, variable, learning_rate):
     # Keras casts it, too: a callable may return a whole number.
     learning_rate = keras.ops.cast(learning_rate, variable.dtype)

@@ -1,6 +1,5 @@
 """Some of the weights, with all that belongs to them, on one device."""
 
-import functools
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -112,12 +111,7 @@ class Shard:
     self._extra = []
     if compensation.uses_step_size:
       self.step_square = self._state([], "step_square")
-    pushes_per_update = self.optimizer.gradient_accumulation_steps or 1
-    self._momentum = functools.partial(
-      compensation.explicit_momentum,
-      num_workers=num_workers / pushes_per_update,
-    )
-    self._worth = momenta.worth(self.optimizer, self._momentum)
+    self._momentum = momenta.Momentum(self.optimizer, compensation, num_workers)
     accumulates = bool(self.optimizer.gradient_accumulation_steps)
     own_factor = type(compensation).rate_factor
     has_factor = own_factor is not compensation_lib.Compensation.rate_factor
@@ -173,7 +167,7 @@ class Shard:
       parts = [values[id(variable)]]
       if key[0] is not None:
         parts = self.split(parts)
-      parts = [momenta.to_model(key[1], part, self._worth) for part in parts]
+      parts = [self._momentum.to_model(key[1], part) for part in parts]
       slots |= zip(self._keys_in_model(key), parts, strict=True)
     return slots
 
@@ -182,9 +176,7 @@ class Shard:
     for key, variable in self._keyed_state():
       keys = self._keys_in_model(key)
       if all(part in slots for part in keys):
-        parts = [
-          momenta.to_server(key[1], slots[part], self._worth) for part in keys
-        ]
+        parts = [self._momentum.to_server(key[1], slots[part]) for part in keys]
         is_packed = self._flat and key[0] is not None
         variable.assign(self.packing.pack(parts) if is_packed else parts[0])
 
@@ -305,7 +297,7 @@ class Shard:
     active = [i for i in range(len(updates)) if i not in self.idle]
     with (
       learning_rates.scaled(self.optimizer, factor),
-      momenta.reduced(self.optimizer, self._momentum),
+      self._momentum.reduced(),
     ):
       self.optimizer.apply(
         [updates[i] for i in active], [self.weights[i] for i in active]

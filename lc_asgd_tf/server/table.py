@@ -1,6 +1,5 @@
 """A table of embeddings, of which workers pull and push single rows."""
 
-import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -61,10 +60,9 @@ class Table:
     _check(variable, inner_optimizer, compensation)
     self._variable = variable
     self._compensation = compensation
-    self._momentum = functools.partial(
-      compensation.explicit_momentum, num_workers=num_workers
+    self._momentum = momenta.Momentum(
+      inner_optimizer, compensation, num_workers
     )
-    self._worth = momenta.worth(inner_optimizer, self._momentum)
     self._pull_dtype = tf.as_dtype(pull_dtype)
     self._rows, self._width = variable.shape
     self.weights = clones.clone(variable)
@@ -116,7 +114,7 @@ class Table:
       values: the value of every variable, by the variable's id.
     """
     return {
-      key: momenta.to_model(key[1], values[id(variable)], self._worth)
+      key: self._momentum.to_model(key[1], values[id(variable)])
       for key, variable in self._keyed_state()
     }
 
@@ -124,7 +122,7 @@ class Table:
     """Sets the inner optimizer's state, as far as it is known."""
     for key, variable in self._keyed_state():
       if key in slots:
-        variable.assign(momenta.to_server(key[1], slots[key], self._worth))
+        variable.assign(self._momentum.to_server(key[1], slots[key]))
 
   def _keyed_state(self):
     state = [*self._slots, *self._scalars]
@@ -224,7 +222,7 @@ class Table:
         variable.assign(value)
       with (
         learning_rates.scaled(self.optimizer, factor),
-        momenta.reduced(self.optimizer, self._momentum),
+        self._momentum.reduced(),
       ):
         self.optimizer.apply([u], self._chunk[:1])
       return [tf.convert_to_tensor(v.value) for v in self._chunk]

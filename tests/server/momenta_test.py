@@ -12,6 +12,14 @@ from lc_asgd_tf.server import momenta
 _STEPS = 400
 
 
+def _momentum(optimizer, left):
+  """Of a rule that leaves so much, or what a function of beta says."""
+  if not callable(left):
+    return _momentum(optimizer, lambda _: left)
+  rule = mock.Mock(explicit_momentum=lambda beta, num_workers: left(beta))
+  return momenta.Momentum(optimizer, rule, num_workers=2)
+
+
 def _run(optimizer, gradients, momentum=None):
   """Returns the weight after each step, from 1."""
   variable = keras.Variable(np.ones([], "float32"))
@@ -22,7 +30,7 @@ def _run(optimizer, gradients, momentum=None):
     if momentum is None:
       optimizer.apply([gradient])
     else:
-      with momenta.reduced(optimizer, lambda _: momentum):
+      with _momentum(optimizer, momentum).reduced():
         optimizer.apply([gradient])
     weights.append(float(variable.numpy()))
   return np.array(weights)
@@ -57,8 +65,11 @@ class ReducedTest(parameterized.TestCase):
 
   def test_reaches_the_optimizers_of_a_multi_optimizer(self):
     inner = keras.optimizers.SGD(0.1, momentum=0.9)
-    several = mock.Mock(optimizers=[inner, keras.optimizers.Adam()])
-    with momenta.reduced(several, lambda beta: beta / 3):
+    several = mock.Mock(
+      optimizers=[inner, keras.optimizers.Adam()],
+      gradient_accumulation_steps=None,
+    )
+    with _momentum(several, lambda beta: beta / 3).reduced():
       self.assertAlmostEqual(inner.momentum, 0.3)
     self.assertEqual(inner.momentum, 0.9)
 
@@ -66,7 +77,7 @@ class ReducedTest(parameterized.TestCase):
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
     steps = []
     optimizer.update_step = lambda g, v, lr: steps.append(float(lr))
-    with momenta.reduced(optimizer, lambda _: 0.8):
+    with _momentum(optimizer, 0.8).reduced():
       optimizer.update_step(None, keras.Variable(0.0), 1.0)
     optimizer.update_step(None, keras.Variable(0.0), 1.0)
     np.testing.assert_allclose(steps, [2.0, 1.0], rtol=1e-6)
@@ -85,7 +96,7 @@ class ReducedTest(parameterized.TestCase):
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
     expected = _run(keras.optimizers.SGD(0.1, momentum=0.9), [1.0, 2.0, 3.0])
     with self.assertRaises(ZeroDivisionError):
-      with momenta.reduced(optimizer, lambda _: 0.5):
+      with _momentum(optimizer, 0.5).reduced():
         raise ZeroDivisionError
     np.testing.assert_array_equal(_run(optimizer, [1.0, 2.0, 3.0]), expected)
 
@@ -106,23 +117,24 @@ class WorthTest(parameterized.TestCase):
   @parameterized.parameters(0.0, 0.2, 0.8)
   def test_a_velocity_goes_as_far_as_before(self, left):
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
-    worth = momenta.worth(optimizer, lambda _: left)
+    momentum = _momentum(optimizer, left)
     before = tf.constant([2.0])
-    after = momenta.to_model("momentum", before, worth)
+    after = momentum.to_model("momentum", before)
     np.testing.assert_allclose(
       after * 0.9 / (1 - 0.9), before * left / (1 - left), rtol=1e-5
     )
     np.testing.assert_allclose(
-      momenta.to_server("momentum", after, worth),
+      momentum.to_server("momentum", after),
       before if left else [0.0],
       rtol=1e-6,
     )
 
   def test_leaves_other_slots_and_optimizers_alone(self):
-    adam = keras.optimizers.Adam()
-    self.assertEqual(momenta.worth(adam, lambda _: 0.0), 1.0)
-    for convert in (momenta.to_model, momenta.to_server):
-      self.assertEqual(convert("velocity", tf.constant(3.0), 0.5), 3.0)
+    of_adam = _momentum(keras.optimizers.Adam(), 0.0)
+    of_sgd = _momentum(keras.optimizers.SGD(0.1, momentum=0.9), 0.5)
+    for momentum, slot in ((of_adam, "momentum"), (of_sgd, "velocity")):
+      for convert in (momentum.to_model, momentum.to_server):
+        self.assertEqual(convert(slot, tf.constant(3.0)), 3.0)
 
 
 if __name__ == "__main__":
