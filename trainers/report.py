@@ -6,7 +6,8 @@ reads the results.jsonl of lc-asgd-compare, also of a comparison that is not
 finished, writes report.md and its plots beside it or to --output_dir, and
 prints the Markdown on standard output: for each data set, model and kind of
 delays the test errors by rule and number of workers, the virtual time to a test
-error, and paired comparisons of LC-ASGD with the other rules.
+error, and paired comparisons of LC-ASGD with the other rules, one by one and,
+at the end, over all settings.
 """
 
 import pathlib

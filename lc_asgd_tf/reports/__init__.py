@@ -7,6 +7,7 @@ from lc_asgd_tf.reports.plots import (
   staleness,
   training_loss,
 )
+from lc_asgd_tf.reports.pooling import Pooled, pooled
 from lc_asgd_tf.reports.record import check
 from lc_asgd_tf.reports.report import default_target_error, write
 from lc_asgd_tf.reports.settings import Setting, by_setting, setting_of
@@ -25,6 +26,7 @@ from lc_asgd_tf.reports.table import (
   error_table,
   learning_rate_table,
   paired_table,
+  pooled_table,
   prediction_table,
   time_table,
 )
@@ -34,6 +36,7 @@ __all__ = (
   "TUNED",
   "Difference",
   "Errors",
+  "Pooled",
   "Setting",
   "by_setting",
   "check",
@@ -46,6 +49,8 @@ __all__ = (
   "mean_time_to_target",
   "paired",
   "paired_table",
+  "pooled",
+  "pooled_table",
   "predicted_loss",
   "prediction_table",
   "save",

@@ -89,6 +89,17 @@ def paired(common: str, rule: str = "lc_asgd") -> str:
   )
 
 
+def pooled(rule: str = "lc_asgd") -> str:
+  """Returns the line above `pooled_table`."""
+  return (
+    f"**In how many cells {rule} is better and worse than each other rule**: a "
+    "cell is a setting, a number of workers and a learning rate, and counts if "
+    "both have several seeds in common there; pairs of runs in all cells; p of "
+    "no difference in any, two-sided, which combines the cells' paired t-tests "
+    "by Stouffer's method, each weighed by the root of its pairs."
+  )
+
+
 def _seeds(records: Sequence[Record]) -> str:
   counts = {len(runs) for runs in statistics.cells(records).values()}
   least, most = min(counts), max(counts)

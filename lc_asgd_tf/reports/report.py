@@ -109,6 +109,11 @@ def _parts(records, directory, target_error) -> Iterator[str]:
         chosen, captions.common(chosen, choice, grid), choice, target
       )
       yield from _plots(setting, chosen, choice, styles, directory)
+  runs = [record for runs in by_setting.values() for record in runs]
+  if pooled := table.pooled_table(runs, _RULE):
+    yield "## All cells together"
+    yield captions.pooled(_RULE)
+    yield pooled
 
 
 def _tables(records, common, choice, target_error) -> Iterator[str]:

@@ -1,10 +1,10 @@
-"""Tables in Markdown, of the runs of one setting at chosen learning rates."""
+"""Tables in Markdown: of one setting at chosen learning rates, and of all."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+from lc_asgd_tf.reports import pooling, rules, statistics
 from lc_asgd_tf.reports import record as record_lib
-from lc_asgd_tf.reports import rules, statistics
 from lc_asgd_tf.reports.record import SEQUENTIAL, Record
 
 _Cells = dict[tuple[str, int], list[Record]]
@@ -104,9 +104,7 @@ def paired_table(
   Returns:
     None if there is nothing to compare the rule with.
   """
-  if others is None:
-    others = {record["rule"] for record in records} - {SEQUENTIAL, rule}
-  others = set(others)
+  others = set(_others(records, rule) if others is None else others)
   cells = {}
   for (name, workers), runs in statistics.cells(records).items():
     counterpart = [
@@ -127,6 +125,35 @@ def paired_table(
   return _table(cells, entry) if cells else None
 
 
+def pooled_table(
+  records: Sequence[Record], rule: str = "lc_asgd"
+) -> str | None:
+  """Returns in how many cells, of all settings, a rule is better than others.
+
+  Args:
+    records: the runs, of any settings.
+    rule: the rule.
+
+  Returns:
+    None if no other rule shares several cells with it.
+  """
+  lines = [
+    ["rule", "cells", "better", "worse", "pairs", "p"],
+    ["---", *["---:"] * 5],
+  ]
+  several = False
+  for name in rules.ordered(_others(records, rule)):
+    pooled = pooling.pooled(records, rule, name)
+    if pooled is not None:
+      several = several or pooled.cells > 1
+      lines.append([name, *map(str, pooled[:-1]), _p_value(pooled.p_value)])
+  return _markdown(lines) if several else None
+
+
+def _others(records: Sequence[Record], rule: str) -> set[str]:
+  return {record["rule"] for record in records} - {SEQUENTIAL, rule}
+
+
 def _difference(difference: statistics.Difference) -> str:
   # + 0.0 makes 0 of -0.
   text = f"{round(difference.mean, 2) + 0.0:+.2f}"
@@ -134,9 +161,13 @@ def _difference(difference: statistics.Difference) -> str:
     text += f" ± {difference.standard_error:.2f}"
   if math.isnan(difference.p_value):
     return text
-  if difference.p_value < 0.001:
-    return f"{text}, p < 0.001"
-  return f"{text}, p = {difference.p_value:.2g}"
+  p_value = _p_value(difference.p_value)
+  relation = "" if p_value.startswith("<") else "= "
+  return f"{text}, p {relation}{p_value}"
+
+
+def _p_value(p_value: float) -> str:
+  return "< 0.001" if p_value < 0.001 else f"{p_value:.2g}"
 
 
 def _table(
@@ -153,4 +184,8 @@ def _table(
     for workers in columns:
       runs = cells.get((rule, workers))
       lines[-1].append(entry(rule, workers, runs) if runs else "")
+  return _markdown(lines)
+
+
+def _markdown(lines: Iterable[Iterable[str]]) -> str:
   return "\n".join(f"| {' | '.join(line)} |" for line in lines)

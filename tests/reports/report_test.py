@@ -92,6 +92,23 @@ class WriteTest(parameterized.TestCase):
         f"\n## digits, mlp, heterogeneous delays, batch size {size}, ", text
       )
 
+  def test_all_cells_together(self):
+    records = [
+      *runs.seeds([0.25, 0.5], learning_rate=0.1),
+      *runs.seeds([0.375, 0.75], "asgd", learning_rate=0.1),
+      *runs.seeds([0.25, 0.5], learning_rate=0.1, batch_size=32),
+      *runs.seeds([0.125, 0.125], "asgd", learning_rate=0.1, batch_size=32),
+      runs.sequential(),
+    ]
+    text = self._write(records)
+    self.assertEqual(self._headings(text)[-1], "## All cells together")
+    self.assertIn("| asgd | 2 | 1 | 1 | 4 | ", text)
+    self.assertNotIn("| sequential | 2 ", text)
+
+  def test_one_cell_is_not_put_together(self):
+    records = [*runs.seeds([0.25, 0.5]), *runs.seeds([0.375, 0.75], "asgd")]
+    self.assertNotIn("All cells", self._write(records))
+
   def test_judged_predictions(self):
     record = runs.run(step_mae=1.5, step_mae_persistence=2.5)
     record["history"][2]["predicted_loss"] = 0.75
