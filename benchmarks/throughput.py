@@ -35,12 +35,14 @@ class Contestant:
   Attributes:
     program: a module of `benchmarks.systems`.
     rule: for this package, a class of `lc_asgd_tf`.
+    pull_dtype: for this package, the precision in which workers pull.
     stock: whether on TensorFlow's own servers, rather than on this package's.
     needs: the package that must be installed.
   """
 
   program: str
   rule: str = ""
+  pull_dtype: str = "float32"
   stock: bool = False
   needs: str = "lc_asgd_tf"
 
@@ -49,6 +51,7 @@ _LIMIT = "limit"
 _CONTESTANTS: Mapping[str, Contestant] = {
   _LIMIT: Contestant("compute_limit"),
   "lc_asgd": Contestant("async_trainer", "LCASGD"),
+  "lc_asgd_bfloat16": Contestant("async_trainer", "LCASGD", "bfloat16"),
   "asgd": Contestant("async_trainer", "ASGD"),
   "tf_keras": Contestant("tf_keras_fit", stock=True, needs="tf_keras"),
   "tf_keras_tuned": Contestant("tf_keras_fit", needs="tf_keras"),
@@ -117,6 +120,7 @@ def _command(name: str, network: str) -> list[str]:
   ]
   if contestant.rule:
     command.append(f"--rule={contestant.rule}")
+    command.append(f"--pull_dtype={contestant.pull_dtype}")
   if contestant.stock:
     command.append("--stock")
   return command

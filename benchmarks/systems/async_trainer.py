@@ -1,4 +1,4 @@
-"""This package: `AsyncTrainer` with the rule that it is told."""
+"""This package: `AsyncTrainer` with the rule and precision it is told."""
 
 from benchmarks import networks
 from benchmarks.systems import contest
@@ -22,7 +22,9 @@ def main() -> None:
     def dataset_fn():
       return networks.dataset(options.batch)
 
-    trainer = lc_asgd_tf.AsyncTrainer(model, strategy)
+    trainer = lc_asgd_tf.AsyncTrainer(
+      model, strategy, pull_dtype=options.pull_dtype
+    )
     callbacks = [watch.callback(keras)]
 
     def run(steps):

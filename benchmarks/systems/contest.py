@@ -133,6 +133,7 @@ def arguments() -> argparse.Namespace:
   parser.add_argument("--workers", type=int, required=True)
   parser.add_argument("--batch", type=int, required=True)
   parser.add_argument("--rule", default="")
+  parser.add_argument("--pull_dtype", default="float32")
   parser.add_argument("--stock", action="store_true")
   return parser.parse_args()
 

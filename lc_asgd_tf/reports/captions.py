@@ -94,9 +94,11 @@ def pooled(rule: str = "lc_asgd") -> str:
   return (
     f"**In how many cells {rule} is better and worse than each other rule**: a "
     "cell is a setting, a number of workers and a learning rate, and counts if "
-    "both have several seeds in common there; pairs of runs in all cells; p of "
-    "no difference in any, two-sided, which combines the cells' paired t-tests "
-    "by Stouffer's method, each weighed by the root of its pairs."
+    "both have several seeds in common there; what differs only in batch_norm "
+    "or the test split is one; pairs of runs in all cells; p of no difference "
+    "in any, two-sided, which combines the cells' paired t-tests by Stouffer's "
+    "method, each weighed by the root of its pairs, as if cells that share "
+    "seeds were independent."
   )
 
 

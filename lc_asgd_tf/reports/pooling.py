@@ -10,12 +10,20 @@ import scipy.stats
 from lc_asgd_tf.reports import settings, statistics
 from lc_asgd_tf.reports.record import Record
 
+# A mean difference below it, in points, is none.
+_ROUNDING = 1e-9
+
+# What of a setting does not change what is trained.
+_JUDGED_BY = {"batch_norm": "", "test_split": None}
+
 
 class Pooled(NamedTuple):
   """Paired comparisons of two rules, a cell each, taken together.
 
   A cell is a setting, a number of workers and a learning rate; it counts if
-  both rules have at least two seeds in common there.
+  both rules have at least two seeds in common there. Settings that differ only
+  in how the trained weights are judged, in `batch_norm` or the `test_split`,
+  are one, in which every run has the mean of its test errors.
 
   Attributes:
     cells: how many count.
@@ -26,7 +34,8 @@ class Pooled(NamedTuple):
       the cells' paired t-tests, each weighed by the root of its pairs. It asks
       whether the differences have a common sign and not how large they are,
       which could not be compared between settings. Cells in which all
-      differences are the same count for neither side.
+      differences are the same count for neither side. It takes cells as
+      independent of each other, though they may share seeds.
   """
 
   cells: int
@@ -48,7 +57,7 @@ def pooled(records: Iterable[Record], rule: str, other: str) -> Pooled | None:
     The comparison; None if there is no cell.
   """
   by_cell: dict[tuple, list[Record]] = {}
-  for record in records:
+  for record in _trained(records):
     if record["rule"] in (rule, other):
       names = ("num_workers", "learning_rate")
       cell = settings.setting_of(record), *(record[name] for name in names)
@@ -66,11 +75,25 @@ def pooled(records: Iterable[Record], rule: str, other: str) -> Pooled | None:
   score = np.sum(np.sqrt(pairs) * scores) / math.sqrt(np.sum(pairs))
   return Pooled(
     cells=len(compared),
-    better=sum(difference.mean < 0 for difference in compared),
-    worse=sum(difference.mean > 0 for difference in compared),
+    better=sum(difference.mean < -_ROUNDING for difference in compared),
+    worse=sum(difference.mean > _ROUNDING for difference in compared),
     pairs=int(np.sum(pairs)),
     p_value=float(2 * scipy.stats.norm.sf(abs(score))),
   )
+
+
+def _trained(records: Iterable[Record]) -> list[Record]:
+  """Returns one record per training run, however often it was judged."""
+  names = ("rule", "num_workers", "learning_rate", "seed")
+  judgements: dict[tuple, list[Record]] = {}
+  for record in records:
+    run = dict(record) | _JUDGED_BY
+    key = settings.setting_of(run), *(run[name] for name in names)
+    judgements.setdefault(key, []).append(run)
+  return [
+    runs[0] | {"test_error": np.mean([run["test_error"] for run in runs])}
+    for runs in judgements.values()
+  ]
 
 
 def _score(difference: statistics.Difference) -> float:

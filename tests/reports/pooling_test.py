@@ -88,6 +88,21 @@ class PooledTest(parameterized.TestCase):
     pooled = self._pooled(_cell([-1, -2, -4]), _cell([-1], num_workers=8))
     self.assertEqual(pooled[:4], (1, 1, 0, 3))
 
+  @parameterized.parameters({"batch_norm": "precise"}, {"test_split": "half"})
+  def test_a_run_that_is_judged_twice_counts_once(self, **fields):
+    once = self._pooled(_cell([-1, -2, -4]))
+    twice = self._pooled(_cell([-1, -2, -4]), _cell([-1, -2, -4], **fields))
+    self.assertEqual(twice[:4], once[:4])
+    self.assertAlmostEqual(twice.p_value, once.p_value)
+    # By the mean of its errors.
+    mixed = self._pooled(_cell([0, -2, -4]), _cell([-2, -2, -4], **fields))
+    self.assertAlmostEqual(mixed.p_value, once.p_value)
+
+  def test_differences_that_cancel_are_no_difference(self):
+    # In floating point their mean is 1e-15.
+    pooled = self._pooled(_cell([0.1, 0.2, -0.3]))
+    self.assertEqual(pooled[:4], (1, 0, 0, 3))
+
   def test_nothing_in_common(self):
     records = [
       *runs.seeds([0.1, 0.2], "lc_asgd", 4),
