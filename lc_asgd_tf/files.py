@@ -46,6 +46,8 @@ def append(
   """
   with open(path, "ab", buffering=0) as file:
     _lock(file)
+    # By now, and not when it was opened.
+    end = file.seek(0, os.SEEK_END)
     written = 0
     try:
       while written < len(content):
@@ -54,22 +56,33 @@ def append(
         os.fsync(file.fileno())
     except OSError:
       with contextlib.suppress(OSError):
-        file.truncate(file.tell() - written)
+        file.truncate(end)
       raise
 
 
-def drop_partial_line(path: str | os.PathLike[str]) -> None:
-  """Ends a file after its last whole line, so that it can be added to.
+def mend_last_line(
+  path: str | os.PathLike[str], is_whole: Callable[[bytes], bool]
+) -> None:
+  """Ends a file with a whole line, so that it can be added to.
 
   A process that was killed may have left a part of one.
+
+  Args:
+    path: of the file.
+    is_whole: whether a last line that has no end lacks nothing else; if not, it
+      is dropped.
   """
   with open(path, "r+b") as file:
     # What another process is adding is no part any more.
     _lock(file)
     content = file.read()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-      file.truncate(whole)
+    begin = content.rfind(b"\n") + 1
+    if begin == len(content):
+      return
+    if is_whole(content[begin:]):
+      file.write(b"\n")
+    else:
+      file.truncate(begin)
 
 
 def _lock(file) -> None:

@@ -40,15 +40,47 @@ class AppendTest(parameterized.TestCase):
     files.append(self.path, b"two\n")
     self.assertEqual(self.path.read_bytes(), b"one\ntwo\n")
 
-  def test_drops_what_is_no_whole_line(self):
-    for content, whole in ((b"", b""), (b"a", b""), (b"a\nb", b"a\n")):
+  @parameterized.parameters(
+    (b"", b"", b""),
+    (b"a", b"", b"a\n"),
+    (b"a\nb", b"a\n", b"a\nb\n"),
+    (b"a\nb\n", b"a\nb\n", b"a\nb\n"),
+  )
+  def test_mends_the_last_line(self, content, dropped, ended):
+    for is_whole, expected in ((False, dropped), (True, ended)):
       self.path.write_bytes(content)
-      files.drop_partial_line(self.path)
-      self.assertEqual(self.path.read_bytes(), whole)
+      asked = []
+
+      def answer(line, is_whole=is_whole, asked=asked):
+        asked.append(line)
+        return is_whole
+
+      files.mend_last_line(self.path, answer)
+      self.assertEqual(self.path.read_bytes(), expected)
+      self.assertEqual(asked, [content[-1:]] if dropped != content else [])
+
+  def test_without_room_leaves_what_others_have_added(self):
+    self.path.write_bytes(b"one\n")
+
+    def add(path):
+      with _files_of_at_most(10):
+        files.append(path, b"three\n")
+
+    with futures.ThreadPoolExecutor() as pool:
+      with open(self.path, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        added = pool.submit(add, self.path)
+        with self.assertRaises(futures.TimeoutError):
+          added.result(timeout=0.5)
+        # After the other one has opened the file.
+        file.write(b"two\nand\n"[:6])
+      with self.assertRaisesRegex(OSError, "too large"):
+        added.result()
+    self.assertEqual(self.path.read_bytes(), b"one\ntwo\nan")
 
   @parameterized.parameters(
     (lambda path: files.append(path, b"two\n"), b"one\ntwo\n"),
-    (files.drop_partial_line, b"one\n"),
+    (lambda path: files.mend_last_line(path, lambda line: False), b"one\n"),
   )
   def test_waits_for_who_is_adding(self, change, expected):
     with futures.ThreadPoolExecutor() as pool:

@@ -30,7 +30,9 @@ class Store:
     try:
       self.path.parent.mkdir(parents=True, exist_ok=True)
       self.path.touch()
-      files.drop_partial_line(self.path)
+      # Changed only if it is ours.
+      read(self.path)
+      files.mend_last_line(self.path, _is_result)
       self._records = read(self.path)
     except OSError as error:
       raise errors.UserError(
@@ -79,7 +81,7 @@ def cell_of(record: dict[str, object]) -> cell_lib.Cell:
 def read(path: str | os.PathLike[str]) -> list[dict[str, object]]:
   """Returns the records of a file, or of the `results.jsonl` in a directory.
 
-  A last line without its end, as a killed run leaves it, is not read.
+  A part of a last line, as a killed run leaves it, is not read.
 
   Raises:
     UserError: if there is no such file, or a line is no result.
@@ -94,14 +96,37 @@ def read(path: str | os.PathLike[str]) -> list[dict[str, object]]:
     raise errors.UserError(
       f"cannot read results from {path}: {reason}."
     ) from error
+  *lines, last = text.split("\n")
+  if _is_result(last):
+    lines.append(last)
   records = []
-  for number, line in enumerate(text.split("\n")[:-1], start=1):
+  for number, line in enumerate(lines, start=1):
     try:
-      record = json.loads(line)
-      hash(cell_of(record))  # As `Store` will.
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+      records.append(_parse(line))
+    except ValueError as error:
       raise errors.UserError(
         f"{path}, line {number}, is no result of lc-asgd-compare."
       ) from error
-    records.append(record)
   return records
+
+
+def _is_result(line: str | bytes) -> bool:
+  try:
+    _parse(line)
+  except ValueError:
+    return False
+  return True
+
+
+def _parse(line: str | bytes) -> dict[str, object]:
+  """Returns the record in a line.
+
+  Raises:
+    ValueError: if there is none.
+  """
+  try:
+    record = json.loads(line)
+    hash(cell_of(record))  # As `Store` will.
+  except (TypeError, KeyError, RecursionError) as error:
+    raise ValueError("The line is no result.") from error
+  return record

@@ -72,6 +72,23 @@ class StoreTest(parameterized.TestCase):
       [record["test_error"] for record in store.read(self.path)], [0.25, 0.5]
     )
 
+  def test_a_result_that_lacks_only_its_end_is_one(self):
+    results = store.Store(self.directory)
+    results.add(_CELL, {"test_error": 0.25})
+    self.path.write_text(self.path.read_text().rstrip("\n"))
+    self.assertLen(store.read(self.directory), 1)
+    results = store.Store(self.directory)
+    self.assertEqual(results.missing([_CELL, _OTHER]), [_OTHER])
+    results.add(_OTHER, {"test_error": 0.5})
+    self.assertLen(store.read(self.directory), 2)
+
+  def test_leaves_alone_a_file_of_somebody_else(self):
+    self.directory.mkdir(parents=True)
+    self.path.write_text('{"theirs": 1}\n{"theirs": 2}')
+    with self.assertRaisesRegex(errors.UserError, "results.jsonl, line 1, is"):
+      store.Store(self.directory)
+    self.assertEqual(self.path.read_text(), '{"theirs": 1}\n{"theirs": 2}')
+
   def test_leaves_alone_what_somebody_else_adds(self):
     other = store.Store(self.directory)
     other.add(_CELL, {"test_error": 0.25})
