@@ -1,5 +1,8 @@
 """What delays leave of an optimizer's momentum."""
 
+# What is left of 1 - M (1 - beta) by rounding, where it should be nothing.
+_ROUNDING = 1e-9
+
 
 def explicit_momentum(momentum: float, num_workers: float) -> float:
   """Returns max(0, 1 - M (1 - beta)), an optimizer's momentum with M workers.
@@ -20,4 +23,5 @@ def explicit_momentum(momentum: float, num_workers: float) -> float:
   """
   if num_workers <= 1:
     return momentum  # To the last bit.
-  return max(0.0, 1.0 - num_workers * (1.0 - momentum))
+  left = 1.0 - num_workers * (1.0 - momentum)
+  return left if left > _ROUNDING else 0.0

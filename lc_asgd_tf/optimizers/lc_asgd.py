@@ -24,8 +24,9 @@ class LCASGD(rule_optimizer.RuleOptimizer):
   grows while the updates on their way promise no more than the loss can give.
   k = x^2 / (1 + x^2) is small where delays do no harm: x is the most that the
   updates of M workers at the whole learning rate would have promised so far,
-  over what they may promise. beta is the momentum of SGD, in place of which it
-  has beta'; where it makes one update of k pushes, with M / k in place of M.
+  over what they may promise. beta is the momentum of `keras.optimizers.SGD`, in
+  place of which it has beta' (a subclass keeps beta); where it makes one update
+  of k pushes, with M / k in place of M.
   See `lc_asgd_tf.compensation.LossCompensated` for what it all means.
 
   The loss l must not be negative, as cross-entropy and squared errors are not:

@@ -37,7 +37,7 @@ class Momentum:
     self._num_workers = num_workers / pushes_per_update
     self._worth = 1.0
     if _has_velocity(optimizer):
-      self._worth = _worth(optimizer.momentum, self._left(optimizer))
+      self._worth = _worth(optimizer, self._left(optimizer))
 
   @contextlib.contextmanager
   def reduced(self) -> Iterator[None]:
@@ -56,9 +56,14 @@ class Momentum:
   def to_model(self, slot: str, value: tf.Tensor) -> tf.Tensor:
     """Returns a slot as it is with beta.
 
-    A velocity v' goes on to move the weights by beta' / (1 - beta') of it. So
+    Without a gradient, the next update moves the weights by beta' v', or by
+    beta'^2 v' if the momentum is Nesterov's. So that it moves them as far with
+    beta,
 
-        v = v' beta' / (1 - beta') (1 - beta) / beta.
+        v = v' beta' / beta    or    v = v' (beta' / beta)^2.
+
+    How far they go on in all is not kept, since a server goes there at once:
+    the velocity of many updates, spent in one, would be far too long a step.
 
     Args:
       slot: its name.
@@ -82,11 +87,10 @@ def _has_velocity(optimizer):
   return type(optimizer) is keras.optimizers.SGD and optimizer.momentum > 0
 
 
-def _worth(whole, left):
+def _worth(sgd, left):
   """Returns v / v'; 1 to the last bit where nothing changes."""
-  if left == whole:
-    return 1.0
-  return left / (1.0 - left) * (1.0 - whole) / whole
+  ratio = left / sgd.momentum
+  return ratio * ratio if sgd.nesterov else ratio
 
 
 @contextlib.contextmanager

@@ -16,13 +16,14 @@ class ExplicitMomentumTest(parameterized.TestCase):
     (0.9, 8, 0.2),
     (0.9, 10, 0.0),
     (0.9, 128, 0.0),
+    (0.8, 5, 0.0),
     (0.99, 32, 0.68),
     (0.5, 2, 0.0),
     (1.0, 8, 1.0),
   )
   def test_values(self, momentum, num_workers, expected):
     left = momentum_lib.explicit_momentum(momentum, num_workers)
-    if num_workers <= 1:
+    if num_workers <= 1 or expected == 0.0:
       self.assertEqual(left, expected)
     self.assertAlmostEqual(left, expected)
 

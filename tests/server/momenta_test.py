@@ -1,5 +1,6 @@
 """Less momentum, and steps that are as much longer."""
 
+import contextlib
 from unittest import mock
 
 import keras
@@ -113,21 +114,43 @@ class ReducedTest(parameterized.TestCase):
     )
 
 
-class WorthTest(parameterized.TestCase):
-  @parameterized.parameters(0.0, 0.2, 0.8)
-  def test_a_velocity_goes_as_far_as_before(self, left):
-    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
-    momentum = _momentum(optimizer, left)
-    before = tf.constant([2.0])
-    after = momentum.to_model("momentum", before)
+class ConvertedTest(parameterized.TestCase):
+  @parameterized.product(left=(0.1, 0.8), nesterov=(False, True))
+  def test_the_next_update_goes_as_far_as_it_would(self, left, nesterov):
+    def new():
+      return keras.optimizers.SGD(0.1, 0.9, nesterov)
+
+    def coast(reduced, velocity):
+      """Returns how far an update without a gradient goes."""
+      optimizer = new()
+      variable = keras.Variable(np.ones([], "float32"))
+      optimizer.build([variable])
+      optimizer.momentums[0].assign(velocity)
+      with reduced(optimizer):
+        optimizer.apply([tf.zeros([])])
+      return float(variable.numpy()) - 1.0
+
+    converted = _momentum(new(), left)
+    model = tf.constant(2.0)
+    server = converted.to_server("momentum", model)
     np.testing.assert_allclose(
-      after * 0.9 / (1 - 0.9), before * left / (1 - left), rtol=1e-5
+      coast(lambda own: _momentum(own, left).reduced(), server),
+      coast(lambda own: contextlib.nullcontext(), model),
+      rtol=1e-5,
     )
     np.testing.assert_allclose(
-      momentum.to_server("momentum", after),
-      before if left else [0.0],
-      rtol=1e-6,
+      converted.to_model("momentum", server), model, rtol=1e-6
     )
+
+  def test_without_momentum_there_is_no_velocity(self):
+    momentum = _momentum(keras.optimizers.SGD(0.1, momentum=0.9), 0.0)
+    for convert in (momentum.to_model, momentum.to_server):
+      self.assertEqual(convert("momentum", tf.constant(3.0)), 0.0)
+
+  def test_momentum_that_is_left_whole_changes_no_bit(self):
+    momentum = _momentum(keras.optimizers.SGD(0.1, momentum=0.9), 0.9)
+    for convert in (momentum.to_model, momentum.to_server):
+      self.assertEqual(convert("momentum", tf.constant(0.1)), 0.1)
 
   def test_leaves_other_slots_and_optimizers_alone(self):
     of_adam = _momentum(keras.optimizers.Adam(), 0.0)

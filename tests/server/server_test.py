@@ -759,8 +759,8 @@ class RateFactorTest(parameterized.TestCase):
     (shown,) = (
       value for (_, name), value in slots.items() if name == "momentum"
     )
-    # It goes on for -0.8 in all, with 0.8 of it here and with 0.9 there.
-    np.testing.assert_allclose(shown * 9, [-0.8], rtol=1e-5)
+    # It goes on for -0.16 with the next update, of 0.8 here and of 0.9 there.
+    np.testing.assert_allclose(shown * 0.9, [-0.16], rtol=1e-5)
     velocity.assign([0.0])
     shard.assign_slots(slots)
     np.testing.assert_allclose(velocity, [-0.2], rtol=1e-6)
