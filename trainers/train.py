@@ -247,12 +247,11 @@ def _connect(stack, external, local):
     stack.enter_context(local)
     return cluster_lib.connect(local.specification)
   cluster_lib.check_port_free(external.address)
-  cluster_lib.wait_for_tasks(
+  return cluster_lib.connect(
     external,
     cluster_flags.read().connect_timeout,
     report=lambda line: print(line, file=sys.stderr),
   )
-  return cluster_lib.connect(external)
 
 
 def _restore(checkpoint, directory, epochs) -> int:

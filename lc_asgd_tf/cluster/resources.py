@@ -52,7 +52,7 @@ _LARGEST_INT = 2**31 - 1
 
 # gRPC sends even calls to this machine through the proxy that http_proxy
 # names, where they hang.
-_LOOPBACK = {"no_grpc_proxy": "127.0.0.1,localhost"}
+LOOPBACK: Mapping[str, str] = {"no_grpc_proxy": "127.0.0.1,localhost"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +119,7 @@ def coordinator_environment(
   return {
     **common_environment(environ),
     **quiet,
-    **(_LOOPBACK if local else {}),
+    **(LOOPBACK if local else {}),
   }
 
 
@@ -182,7 +182,7 @@ def task_environment(
     **common_environment(environ, task_type),
     **_unset_of(threads, environ),
     **_inter_op_threads(inter_op, environ),
-    **_LOOPBACK,
+    **LOOPBACK,
     **gpu,
   }
 

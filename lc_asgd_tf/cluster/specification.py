@@ -28,6 +28,8 @@ TASK_TYPES = ("chief", "worker", "ps")
 
 _ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):([0-9]{1,9})")
 
+_LOOPBACK_HOSTS = {"127.0.0.1", "localhost"}
+
 
 @dataclasses.dataclass(frozen=True)
 class ClusterSpecification:
@@ -86,6 +88,16 @@ class ClusterSpecification:
   def address(self) -> str:
     """This task's own "host:port"."""
     return self.as_dict()[self.task_type][self.task_index]
+
+  @property
+  def is_local(self) -> bool:
+    """Whether all addresses are those by which a machine calls itself."""
+    hosts = {
+      address.rpartition(":")[0]
+      for tasks in self.as_dict().values()
+      for address in tasks
+    }
+    return hosts <= _LOOPBACK_HOSTS
 
   def as_dict(self) -> dict[str, list[str]]:
     """Returns the addresses by task type, without this task's identity."""

@@ -80,5 +80,23 @@ class WaitForTasksTest(absltest.TestCase):
     self.assertStartsWith(lines[0], "waiting for ps 0 at 127.0.0.1")
 
 
+class ConnectTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.ports = ports.free_ports(3)
+    chief, worker, ps = (f"127.0.0.1:{port}" for port in self.ports)
+    self.cluster = specification.ClusterSpecification(
+      chief=chief, workers=(worker,), ps=(ps,)
+    )
+
+  def test_refuses_another_task_than_the_chief(self):
+    with self.assertRaisesRegex(UserError, "^this process is worker 0, and"):
+      connection.connect(self.cluster.for_task("worker", 0))
+
+  def test_names_the_tasks_that_do_not_serve(self):
+    with self.assertRaisesRegex(UserError, "^no answer from ps 0 at .*worker"):
+      connection.connect(self.cluster, timeout=0.0)
+
+
 if __name__ == "__main__":
   absltest.main()

@@ -70,6 +70,17 @@ sys.stdout.flush()
 os._exit(0)  # Its objects on the cluster would complain.
 """
 
+# As in a notebook, whose process has not been made for a cluster.
+_CONNECTED = """
+import os
+from lc_asgd_tf import cluster
+strategy = cluster.connect(cluster.from_environment(os.environ))
+import tensorflow as tf
+with tf.device("/job:ps/task:0/device:CPU:0"):
+  print(int(tf.constant(20) + 1), flush=True)
+os._exit(0)
+"""
+
 
 def _folder(test: absltest.TestCase) -> str:
   return test.enter_context(tempfile.TemporaryDirectory())
@@ -100,6 +111,18 @@ class RunningClusterTest(absltest.TestCase):
     self.assertEqual(specification.num_ps, 1)
     self.assertEqual(specification.task_type, "chief")
     self.assertEqual(specification.address, specification.chief)
+
+  def test_a_coordinator_takes_no_proxy_to_this_machine(self):
+    config = self.cluster.specification.tf_config("chief", 0)
+    proxy = {"http_proxy": "http://127.0.0.1:9", "TF_CONFIG": config}
+    ended = subprocess.run(
+      [sys.executable, "-c", _CONNECTED],
+      env={**os.environ, **proxy},
+      capture_output=True,
+      text=True,
+      timeout=120,
+    )
+    self.assertEqual(ended.stdout, "21\n", ended.stderr)
 
   def test_one_log_per_task(self):
     logs = {path.name: path.read_text() for path in self.log_dir.iterdir()}

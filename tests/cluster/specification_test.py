@@ -65,6 +65,18 @@ class FromEnvironmentTest(parameterized.TestCase):
 
 
 class ClusterSpecificationTest(parameterized.TestCase):
+  @parameterized.parameters(
+    ("127.0.0.1:1", True),
+    ("localhost:1", True),
+    ("host1:1", False),
+    ("[fe80::1]:1", False),
+  )
+  def test_is_local_if_all_addresses_are(self, worker, expected):
+    local = specification.ClusterSpecification(
+      chief="127.0.0.1:2", workers=(worker,), ps=("localhost:3",)
+    )
+    self.assertEqual(local.is_local, expected)
+
   def test_counts(self):
     self.assertEqual(SPECIFICATION.num_workers, 3)
     self.assertEqual(SPECIFICATION.num_ps, 2)
