@@ -192,7 +192,8 @@ class RunDirectory:
 
     Raises:
       UserError: if there is more of it than a run can have without a later
-        checkpoint; then that is lost, and the history is left as it is.
+        checkpoint; then that is lost, and the history is left as it is. So it
+        is if there is less.
     """
     rows, later = [], []
     for row in self.history():
@@ -204,6 +205,12 @@ class RunDirectory:
         f"are checkpoints in {self.checkpoints}: put the missing ones back, or "
         "begin anew in another --output_dir."
       )
+    if [int(row["epoch"]) for row in rows] != list(range(epochs)):
+      raise errors.UserError(
+        f"{self.history_csv} does not have each of the {epochs} epochs that "
+        f"the checkpoint in {self.checkpoints} has seen: put it back as it "
+        "was, or begin anew in another --output_dir."
+      )
     if not rows:
       self.history_csv.unlink(missing_ok=True)
       return
@@ -212,6 +219,11 @@ class RunDirectory:
     writer.writeheader()
     writer.writerows(rows)
     files.write_text(self.history_csv, text.getvalue())
+
+  def sync_history(self) -> None:
+    """Sees to it that `history_csv` outlives a crash of the machine."""
+    with open(self.history_csv, "rb") as file:
+      os.fsync(file.fileno())
 
   def history(self) -> list[dict[str, str]]:
     """Returns the lines of the history, as text.

@@ -23,7 +23,9 @@ class Noise:
 
   def __init__(self) -> None:
     sys.stderr.flush()
-    sys.stderr = os.fdopen(os.dup(_STDERR), "w", buffering=1)
+    sys.stderr = os.fdopen(
+      os.dup(_STDERR), "w", buffering=1, errors="backslashreplace"
+    )
     self._early = tempfile.TemporaryFile()
     os.dup2(self._early.fileno(), _STDERR)
     stream = _Descriptor()

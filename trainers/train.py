@@ -293,6 +293,10 @@ def _callbacks(trainer, checkpoint, dataset, local, directory) -> list:
     # Before the checkpoint: a run that dies in between does this epoch again,
     # and its row goes (see `keep_epochs`).
     keras.callbacks.CSVLogger(directory.history_csv, append=output.resume),
+    # A checkpoint without its row could not be continued.
+    keras.callbacks.LambdaCallback(
+      on_epoch_end=lambda epoch, logs: directory.sync_history()
+    ),
     checkpoint,
   ]
   if local is not None:

@@ -51,6 +51,22 @@ class KeepEpochsTest(parameterized.TestCase):
       self.directory.keep_epochs(checkpoint)
     self.assertEqual(self._epochs(), [0, 1, 2])
 
+  @parameterized.parameters("0,0.0\n1,0.125\n", "0,0\n2,0\n", "1,0\n0,0\n2,0\n")
+  def test_refuses_to_go_on_without_some(self, rows):
+    text = f"epoch,loss\n{rows}"
+    self.directory.history_csv.write_text(text)
+    with self.assertRaisesRegex(UserError, "each of the 3 epochs"):
+      self.directory.keep_epochs(3)
+    self.assertEqual(self.directory.history_csv.read_text(), text)
+    self.directory.history_csv.unlink()
+    with self.assertRaisesRegex(UserError, "each of the 3 epochs"):
+      self.directory.keep_epochs(3)
+    self.directory.keep_epochs(0)
+
+  def test_syncs_what_there_is(self):
+    self.directory.sync_history()
+    self.assertEqual(self._epochs(), [0, 1, 2])
+
   def test_leaves_out_a_line_that_a_crash_has_cut(self):
     text = self.directory.history_csv.read_text()
     for cut in ("3", "3,", "3,0.", "3,0.37"):

@@ -22,7 +22,7 @@ os.write(2, b"written by C++\\n")
 warnings.warn("a warning")
 noise.keep_in("log")
 Executor()
-print("for the user", file=sys.stderr)
+print("for the user of \\udcff", file=sys.stderr)
 """
 
 
@@ -36,7 +36,8 @@ class NoiseTest(absltest.TestCase):
       text=True,
       check=True,
     )
-    self.assertEqual(ended.stderr, "for the user\n")
+    # With a path that is no text, as Python's own.
+    self.assertEqual(ended.stderr, "for the user of \\udcff\n")
     log = pathlib.Path(directory, "log").read_text()
     for noise in ("written by C++", "a warning", "its task is gone"):
       self.assertIn(noise, log)
