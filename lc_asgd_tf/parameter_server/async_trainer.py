@@ -172,7 +172,8 @@ class AsyncTrainer:
     Raises:
       TypeError: if `x` is not a function that returns a data set.
       ValueError: if `steps_per_epoch` is needed and missing, a worker has no
-        data, or model, metrics or callbacks do not work on a cluster.
+        data or cannot read its files, or model, metrics or callbacks do not
+        work on a cluster.
 
     Whatever is raised within an epoch, Ctrl-C included, the model holds what
     the last whole epoch left it with, from which the next `fit` goes on.
@@ -228,11 +229,8 @@ class AsyncTrainer:
           # What it raised matters more than a ps that is gone.
           with contextlib.suppress(tf.errors.OpError):
             self._remote.dispatches.cancel(self._dispatched)
-          if isinstance(error, tf.errors.OutOfRangeError):
-            raise errors.UserError(
-              "The data set of a worker has no batch: return one with at least "
-              "one for each of them."
-            ) from error
+          if problem := _problem_of_data(error):
+            raise errors.UserError(problem) from error
           raise
         logs = self._metrics.logs() | self._remote.statistics().logs()
         model.optimizer.check_loss(logs.get("loss", 0.0))
@@ -504,6 +502,27 @@ def _count_tasks(job: str) -> int:
   parse = tf.DeviceSpec.from_string
   devices = [parse(device.name) for device in tf.config.list_logical_devices()]
   return len({device.task for device in devices if device.job == job})
+
+
+def _problem_of_data(error: BaseException) -> str | None:
+  """Returns one line, if it is a worker's data that raised the error."""
+  if isinstance(error, tf.errors.OutOfRangeError):
+    return (
+      "The data set of a worker has no batch: return one with at least one for "
+      "each of them."
+    )
+  is_missing = (
+    isinstance(error, tf.errors.NotFoundError)
+    and "No such file" in error.message
+  )
+  if is_missing or isinstance(error, tf.errors.DataLossError):
+    # Behind where it happened, and before what was being computed.
+    reason = error.message.partition("\n\t [[")[0].splitlines()[-1]
+    return (
+      f"A worker cannot read its data ({reason}): the same files must lie at "
+      "the same path on every worker."
+    )
+  return None
 
 
 def _resolve_verbose(verbose: str | int) -> int:

@@ -288,6 +288,8 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     ("assigned weight", "UserError: The forward pass assigns"),
     ("assigned state", "UserError: The forward pass assigns"),
     ("no data", "UserError: The data set of a worker has no batch"),
+    ("missing file", "UserError: A worker cannot read its data (/"),
+    ("damaged file", "UserError: A worker cannot read its data (corrupted"),
   )
   def test_bad_input_is_refused_in_one_line(self, name, message):
     error = self.results["errors"][name]

@@ -751,6 +751,23 @@ def errors(strategy):
     "no data",
     lambda: compiled(asgd()).fit(lambda: _ones().take(0), steps_per_epoch=6),
   )
+
+  def records(path):
+    return tf.data.TFRecordDataset(path).map(
+      lambda record: (tf.ones([BATCH, 3]), tf.ones([BATCH, 1]))
+    )
+
+  with tempfile.TemporaryDirectory() as folder:
+    damaged = pathlib.Path(folder, "damaged")
+    damaged.write_bytes(bytes(100))
+    for file in ("missing", "damaged"):
+      path = os.path.join(folder, file)
+      attempt(
+        f"{file} file",
+        lambda path=path: compiled(asgd()).fit(
+          lambda: records(path), steps_per_epoch=6
+        ),
+      )
   return found
 
 
