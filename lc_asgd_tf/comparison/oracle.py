@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from lc_asgd_tf import errors
 from lc_asgd_tf.predictors import forecast as forecast_lib
 
 # Equal to no line, and not even to itself.
@@ -23,9 +24,17 @@ class OracleModel(keras.Model):
   Args:
     model: a functional model; the new one shares its layers.
     decides: whether the rule sees Delta* in place of the prediction.
+
+  Raises:
+    UserError: if the model computes a loss of its own, which would be lost.
   """
 
   def __init__(self, model: keras.Model, decides: bool) -> None:
+    if type(model).compute_loss is not keras.Model.compute_loss:
+      raise errors.UserError(
+        f"the model {model.name!r} overrides compute_loss, which cannot be "
+        "judged: leave out --judge and lc_asgd_oracle."
+      )
     super().__init__(model.inputs, model.outputs[0], name=model.name)
     self.decides = decides
     self._sums = tf.Variable(tf.zeros([4], tf.float64), trainable=False)

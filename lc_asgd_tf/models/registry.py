@@ -68,17 +68,19 @@ def create(
 
   Raises:
     UserError: if the name is unknown, the file is missing or is no Keras model,
-      or the model in it takes other inputs or returns anything but such logits.
+      the model in it takes other inputs, or a model returns anything but such
+      logits.
   """
   if name_or_path in _BUILDERS:
     model = _BUILDERS[name_or_path](tuple(input_shape), num_classes)
     _check_inputs_known(model, name_or_path)
+    _check_logits(model, f"the model {name_or_path!r}", num_classes)
     return model
   check_name(name_or_path)
   path = pathlib.Path(name_or_path).expanduser()
   model = _load(path)
   _check_shape(model, path, tuple(input_shape))
-  _check_logits(model, path, num_classes)
+  _check_logits(model, f"the model in {path}", num_classes)
   return model
 
 
@@ -176,25 +178,21 @@ def _check_shape(
     )
 
 
-def _check_logits(
-  model: keras.Model, path: pathlib.Path, num_classes: int
-) -> None:
+def _check_logits(model: keras.Model, name: str, num_classes: int) -> None:
   """Raises a `UserError` unless the model returns float32 logits."""
   shapes = [tuple(tensor.shape[1:]) for tensor in model.outputs]
   if shapes != [(num_classes,)]:
     raise errors.UserError(
-      f"the model in {path} returns {', '.join(map(str, shapes))}, but the data"
+      f"{name} returns {', '.join(map(str, shapes))}, but the data"
       f" needs one logit for each of {num_classes} classes"
     )
   if model.outputs[0].dtype != "float32":
     raise errors.UserError(
-      f"the model in {path} returns {model.outputs[0].dtype} logits; give its"
+      f"{name} returns {model.outputs[0].dtype} logits; give its"
       " last layer dtype='float32'"
     )
   if _ends_in_softmax(model):
-    raise errors.UserError(
-      f"the model in {path} ends in a softmax; it must return logits"
-    )
+    raise errors.UserError(f"{name} ends in a softmax; it must return logits")
 
 
 def _ends_in_softmax(model: keras.Model) -> bool:

@@ -9,6 +9,7 @@ from absl.testing import absltest, parameterized
 
 import lc_asgd_tf
 from lc_asgd_tf import compensation, delays
+from lc_asgd_tf import errors as errors_lib
 from lc_asgd_tf.comparison import oracle
 
 _WORKERS = 3
@@ -202,6 +203,15 @@ class OracleModelTest(parameterized.TestCase):
     model = oracle.OracleModel(_network(), decides=False)
     _fit(model, _optimizer(compensation.Uncompensated()))
     self.assertEqual(set(model.change_errors().values()), {None})
+
+  def test_refuses_a_loss_of_the_models_own(self):
+    class Own(keras.Model):
+      def compute_loss(self, *args, **kwargs):
+        return 2.0 * super().compute_loss(*args, **kwargs)
+
+    network = _network()
+    with self.assertRaisesRegex(errors_lib.UserError, "overrides compute_loss"):
+      oracle.OracleModel(Own(network.inputs, network.outputs), decides=False)
 
   def test_counts_training_until_it_is_reset(self):
     model = _fit(oracle.OracleModel(_network(), decides=False), _optimizer())

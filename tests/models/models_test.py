@@ -265,6 +265,23 @@ class RegisteredModelTest(absltest.TestCase):
       with self.assertRaisesRegex(errors.UserError, "what its inputs are"):
         models.create(name, (4,), 2)
 
+  def test_must_return_logits(self):
+    for number, (units, activation, message) in enumerate(
+      (
+        (2, "softmax", "ends in a softmax"),
+        (3, None, "one logit for each of 2"),
+      )
+    ):
+
+      def new(shape, classes, units=units, activation=activation):
+        dense = keras.layers.Dense(units, activation)
+        return keras.Sequential([keras.Input(shape), dense])
+
+      name = f"no_logits_{number}"
+      models.register(name, new)
+      with self.assertRaisesRegex(errors.UserError, f"'{name}' .*{message}"):
+        models.create(name, (4,), 2)
+
 
 class LoadedModelTest(parameterized.TestCase):
   def setUp(self):
