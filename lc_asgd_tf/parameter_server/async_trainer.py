@@ -4,6 +4,7 @@ import collections
 import contextlib
 import math
 import operator
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -516,8 +517,10 @@ def _problem_of_data(error: BaseException) -> str | None:
     and "No such file" in error.message
   )
   if is_missing or isinstance(error, tf.errors.DataLossError):
-    # Behind where it happened, and before what was being computed.
+    # Behind where it happened, and before what was being computed; of several
+    # errors at once, which are numbered, the first.
     reason = error.message.partition("\n\t [[")[0].splitlines()[-1]
+    reason = re.sub(r"^\s*\(\d+\) [A-Z_]+:\s*", "", reason)
     return (
       f"A worker cannot read its data ({reason}): the same files must lie at "
       "the same path on every worker."
