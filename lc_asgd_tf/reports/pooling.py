@@ -84,11 +84,10 @@ def pooled(records: Iterable[Record], rule: str, other: str) -> Pooled | None:
 
 def _trained(records: Iterable[Record]) -> list[Record]:
   """Returns one record per training run, however often it was judged."""
-  names = ("rule", "num_workers", "learning_rate", "seed")
   judgements: dict[tuple, list[Record]] = {}
   for record in records:
     run = dict(record) | _JUDGED_BY
-    key = settings.setting_of(run), *(run[name] for name in names)
+    key = settings.setting_of(run), settings.run_of(run)
     judgements.setdefault(key, []).append(run)
   return [
     runs[0] | {"test_error": np.mean([run["test_error"] for run in runs])}

@@ -101,7 +101,7 @@ def by_setting(records: Iterable[Record]) -> dict[Setting, list[Record]]:
   settings: dict[Setting, dict[tuple, Record]] = {}
   sequential: dict[Setting, dict[tuple, Record]] = {}
   for record in records:
-    setting, run = setting_of(record), _run_of(record)
+    setting, run = setting_of(record), run_of(record)
     settings.setdefault(setting, {})[run] = record
     if record["rule"] == SEQUENTIAL:
       sequential.setdefault(_without_delays(setting), {})[run] = record
@@ -123,7 +123,7 @@ def by_setting(records: Iterable[Record]) -> dict[Setting, list[Record]]:
   return result
 
 
-def _run_of(record: Record) -> tuple:
+def run_of(record: Record) -> tuple:
   """Returns which of its setting's runs a run is."""
   names = ("rule", "num_workers", "learning_rate", "seed")
   return tuple(record[name] for name in names)

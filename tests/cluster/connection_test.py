@@ -11,14 +11,19 @@ from lc_asgd_tf.errors import UserError
 _SETTINGS = b"\0\0\0\x04\0\0\0\0\0"
 
 
+def _cluster(free_ports):
+  """Returns one of a chief, a worker and a ps at these ports."""
+  chief, worker, ps = (f"127.0.0.1:{port}" for port in free_ports)
+  return specification.ClusterSpecification(
+    chief=chief, workers=(worker,), ps=(ps,)
+  )
+
+
 class WaitForTasksTest(absltest.TestCase):
   def setUp(self):
     super().setUp()
     self.ports = ports.free_ports(3)
-    chief, worker, ps = (f"127.0.0.1:{port}" for port in self.ports)
-    self.cluster = specification.ClusterSpecification(
-      chief=chief, workers=(worker,), ps=(ps,)
-    )
+    self.cluster = _cluster(self.ports)
     self.stack = self.enter_context(contextlib.ExitStack())
 
   def _serve(self, port, greeting=_SETTINGS):
@@ -83,11 +88,7 @@ class WaitForTasksTest(absltest.TestCase):
 class ConnectTest(absltest.TestCase):
   def setUp(self):
     super().setUp()
-    self.ports = ports.free_ports(3)
-    chief, worker, ps = (f"127.0.0.1:{port}" for port in self.ports)
-    self.cluster = specification.ClusterSpecification(
-      chief=chief, workers=(worker,), ps=(ps,)
-    )
+    self.cluster = _cluster(ports.free_ports(3))
 
   def test_refuses_another_task_than_the_chief(self):
     with self.assertRaisesRegex(UserError, "^this process is worker 0, and"):
