@@ -2,6 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager import context, executor
 
 
 class DispatchResult(tf.experimental.ExtensionType):
@@ -22,5 +23,24 @@ class DispatchResult(tf.experimental.ExtensionType):
 
 @tf.experimental.dispatch_for_api(tf.identity)
 def _fetch(input: DispatchResult, name=None) -> np.ndarray:
-  """Is called by TensorFlow where it makes a local copy."""
-  return input.packed.numpy()
+  """Is called by TensorFlow where it makes a local copy.
+
+  Raises:
+    tf.errors.OpError: if the worker is gone. TensorFlow's coordinator tells
+      from the message which one.
+  """
+  # The threads of all workers share an executor, which fails as a whole: where
+  # one is gone, others would be taken for dead, and wait for it to return.
+  own = executor.new_executor(enable_async=False)
+  try:
+    with context.executor_scope(own):
+      return input.packed.numpy()
+  except tf.errors.CancelledError as error:
+    # Derived from the worker's failure to send, which is not reported, and does
+    # not say whose it is.
+    raise tf.errors.CancelledError(
+      None, None, f"{input.packed.device} did not send: {error.message}"
+    ) from error
+  finally:
+    # Otherwise it raises the error once more when it is deleted.
+    own.clear_error()
