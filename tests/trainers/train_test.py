@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -321,7 +322,7 @@ class TrainTest(parameterized.TestCase):
     self.assert_no_task_left()
 
 
-class UsersClusterTest(parameterized.TestCase):
+class UsersClusterTestCase(parameterized.TestCase):
   """Tasks that somebody else starts, stops and starts again."""
 
   def setUp(self):
@@ -394,6 +395,8 @@ class UsersClusterTest(parameterized.TestCase):
     rows = self.rows("trace.csv")
     return sum(int(row["worker"]) == worker for row in rows)
 
+
+class UsersClusterTest(UsersClusterTestCase):
   def test_trains(self):
     process = self.start("--steps_per_epoch=20", "--epochs=1")
     stdout, stderr = process.communicate(timeout=250)
@@ -465,6 +468,32 @@ class UsersClusterTest(parameterized.TestCase):
     if not replaced_at_once:
       self.serve("ps", 0)
     self.assert_continues(*arguments, pushes_per_update=pushes_per_update)
+
+
+@pytest.mark.slow
+class PreemptibleWorkerTest(UsersClusterTestCase):
+  """A worker is killed at many moments, of which only few are bad."""
+
+  DEATHS = 40
+
+  @parameterized.parameters("asgd", "ssgd", "lc_asgd")
+  def test_dies_again_and_again(self, optimizer):
+    self.start(
+      f"--optimizer={optimizer}",
+      "--steps_per_epoch=100",
+      "--record_trace",
+      "--epochs=100000",
+    )
+    moments = random.Random(0)
+    self.wait_until(lambda: self.pushes(1) > 0)
+    for _ in range(self.DEATHS):
+      time.sleep(moments.random())
+      self.kill("worker", 1)
+      # The other one goes on, and later they do together.
+      self.wait_for_epochs(2)
+      before = self.pushes(1)
+      self.tasks["worker", 1] = self.serve("worker", 1)
+      self.wait_until(lambda before=before: self.pushes(1) > before)
 
 
 class MainJobTest(parameterized.TestCase):
