@@ -140,7 +140,8 @@ class Compensation(configurable.Configurable):
   def explicit_momentum(self, momentum: float, num_workers: float) -> float:
     """Returns the momentum that SGD is to have in place of its own.
 
-    What a gradient moves the weights by in all stays the same.
+    What a gradient moves the weights by in all stays the same, as far as there
+    is no `longest_step`.
 
     Args:
       momentum: beta of `keras.optimizers.SGD`, not 0.
@@ -149,6 +150,15 @@ class Compensation(configurable.Configurable):
     """
     del num_workers
     return momentum
+
+  def longest_step(self, coefficients: Sequence[tf.Tensor]) -> tf.Tensor | None:
+    """Returns how long less momentum may make the steps of a push, shape=().
+
+    What u is multiplied by in all, lr / (1 - beta), is no larger then, unless
+    it is without longer steps, too. None for no bound.
+    """
+    del coefficients
+    return None
 
 
 def second_moment_update(

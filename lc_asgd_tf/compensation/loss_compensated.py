@@ -204,8 +204,9 @@ class LossCompensated(compensation.Compensation):
   `coefficients`), and a window scales the learning rate, so that all the
   updates on their way together promise no more than the loss can give (see
   `window`). Where delays do no harm, the rule keeps out of it (see `caution`).
-  Of the momentum of SGD only what delays leave is kept (see
-  `compensation.momentum`). A push whose gradient is not finite counts as zero.
+  Of the momentum of SGD only what delays leave is kept, and steps become longer
+  instead, as far as descent is stable (see `compensation.momentum`). A push
+  whose gradient is not finite counts as zero.
 
   Source: reconstruction, from the abstract of Li, He, Ren, Mao, "Developing a
   Loss Prediction-based Asynchronous Stochastic Gradient Descent Algorithm for
@@ -306,7 +307,7 @@ class LossCompensated(compensation.Compensation):
     return caution(window_lib.severity(window_lib.read(arrival.signals)))
 
   def coefficients(self, sums, arrival):
-    """Returns (a, b) of u = a g + b D d and, if there is a window, T / M."""
+    """Returns (a, b) of u = a g + b D d, the longest step, any T / M."""
     sums = Sums(*tf.unstack(sums))
     a, b = coefficients(
       sums,
@@ -316,11 +317,13 @@ class LossCompensated(compensation.Compensation):
       cap=self.cap,
       brake=self.brake * self._caution(arrival),
     )
+    longest = momentum_lib.longest_step(arrival.loss, sums.gg)
     if not self.window:
-      return a, b
+      return a, b, longest
     bound = window_lib.bound(sums.gd, arrival.loss)
     window = window_lib.read(arrival.signals)
-    return bound * a, bound * b, window_lib.share(window, arrival.num_workers)
+    share = window_lib.share(window, arrival.num_workers)
+    return bound * a, bound * b, longest, share
 
   def accepts(self, sums):
     """Returns whether g and what it promised are finite."""
@@ -336,7 +339,11 @@ class LossCompensated(compensation.Compensation):
 
   def rate_factor(self, coefficients):
     """Returns T / M, if there is a window."""
-    return coefficients[2] if self.window else None
+    return coefficients[3] if self.window else None
+
+  def longest_step(self, coefficients):
+    """Returns 4 l / |g|^2."""
+    return coefficients[2]
 
   def explicit_momentum(self, momentum, num_workers):
     """Returns what delays leave of SGD's momentum."""

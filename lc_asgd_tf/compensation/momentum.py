@@ -1,7 +1,13 @@
-"""What delays leave of an optimizer's momentum."""
+"""What delays leave of an optimizer's momentum, and how far steps go then."""
+
+import tensorflow as tf
 
 # What is left of 1 - M (1 - beta) by rounding, where it should be nothing.
 _ROUNDING = 1e-9
+
+# Keeps the quotient finite where there is no gradient, or no loss.
+_TINY = 1e-20
+_LOSS_FLOOR = 1e-3
 
 
 def explicit_momentum(momentum: float, num_workers: float) -> float:
@@ -25,3 +31,26 @@ def explicit_momentum(momentum: float, num_workers: float) -> float:
     return momentum  # To the last bit.
   left = 1.0 - num_workers * (1.0 - momentum)
   return left if left > _ROUNDING else 0.0
+
+
+def longest_step(loss: tf.Tensor, squared_norm: tf.Tensor) -> tf.Tensor:
+  """Returns 4 l / |g|^2, the step beyond which descent diverges, shape=().
+
+  On a quadratic whose minimum is zero, of curvature h, |g|^2 = 2 h l, and this
+  is 2 / h: gradient descent with longer steps diverges, on time as it may be.
+  Descent with momentum is stable at steps of up to 2 (1 + beta) / h, which move
+  the weights by 1 / (1 - beta) times as much in all, and has no such bound
+  where it is traded for longer steps.
+
+  Source: this project's own; not in the paper's abstract. Steps by the loss and
+  |g|^2 are those of Polyak, "Introduction to Optimization", 1987.
+
+  Args:
+    loss: l of a push, shape=(). Where it is not finite, or below zero, nobody
+      knows how far it can fall, and the step may have any length.
+    squared_norm: |g|^2 of it, shape=().
+  """
+  known = tf.math.is_finite(squared_norm) & tf.math.is_finite(loss)
+  known &= loss >= 0.0
+  longest = 4.0 * (loss + _LOSS_FLOOR) / (squared_norm + _TINY)
+  return tf.where(known, longest, float("inf"))

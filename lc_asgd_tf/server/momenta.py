@@ -40,17 +40,21 @@ class Momentum:
       self._worth = _worth(optimizer, self._left(optimizer))
 
   @contextlib.contextmanager
-  def reduced(self) -> Iterator[None]:
+  def reduced(self, longest: tf.Tensor | None = None) -> Iterator[None]:
     """Gives the optimizer beta' in place of beta inside of a `with`.
 
     A gradient moves the weights by lr / (1 - beta) in all, which stays as it
     is: steps are longer by (1 - beta') / (1 - beta). Weight decay and clipping
     stay as they are.
+
+    Args:
+      longest: what lr / (1 - beta) may be, shape=(); where it is more, steps
+        are longer by less, but never shorter than they were. None for no bound.
     """
     with contextlib.ExitStack() as changes:
       for owner in learning_rates.owners(self._optimizer):
         if _has_velocity(owner):
-          changes.enter_context(_changed(owner, self._left(owner)))
+          changes.enter_context(_changed(owner, self._left(owner), longest))
       yield
 
   def to_model(self, slot: str, value: tf.Tensor) -> tf.Tensor:
@@ -94,7 +98,7 @@ def _worth(sgd, left):
 
 
 @contextlib.contextmanager
-def _changed(sgd, momentum):
+def _changed(sgd, momentum, longest):
   before = sgd.momentum
   if momentum == before:
     yield
@@ -106,7 +110,12 @@ def _changed(sgd, momentum):
   def longer_step(gradient, variable, learning_rate):
     # Keras casts it, too: a callable may return a whole number.
     learning_rate = keras.ops.cast(learning_rate, variable.dtype)
-    update_step(gradient, variable, learning_rate * longer)
+    rate = learning_rate * longer
+    if longest is not None:
+      allowed = tf.cast(longest, rate.dtype) * (1.0 - momentum)
+      part = tf.math.divide_no_nan(allowed, rate)
+      rate *= tf.clip_by_value(part, 1.0 / longer, 1.0)
+    update_step(gradient, variable, rate)
 
   sgd.momentum, sgd.update_step = momentum, longer_step
   try:

@@ -297,7 +297,7 @@ class Shard:
     active = [i for i in range(len(updates)) if i not in self.idle]
     with (
       learning_rates.scaled(self.optimizer, factor),
-      self._momentum.reduced(),
+      self._momentum.reduced(self._compensation.longest_step(coefficients)),
     ):
       self.optimizer.apply(
         [updates[i] for i in active], [self.weights[i] for i in active]

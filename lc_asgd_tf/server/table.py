@@ -222,7 +222,7 @@ class Table:
         variable.assign(value)
       with (
         learning_rates.scaled(self.optimizer, factor),
-        self._momentum.reduced(),
+        self._momentum.reduced(self._compensation.longest_step(coefficients)),
       ):
         self.optimizer.apply([u], self._chunk[:1])
       return [tf.convert_to_tensor(v.value) for v in self._chunk]

@@ -272,7 +272,7 @@ class ShuffledRatioTest(parameterized.TestCase):
         predicted_change=-ratio * promised, loss=loss, signals=signals
       )
       signals = rule.observe(sums, arrival)
-      a, b, _ = rule.coefficients(sums, arrival._replace(signals=signals))
+      a, b, *_ = rule.coefficients(sums, arrival._replace(signals=signals))
       return signals, 1.0 - b / a
 
     signals = tf.constant(rule.initial_signals)
@@ -327,7 +327,7 @@ class ShuffledRatioTest(parameterized.TestCase):
       loss = rng.uniform(0.5, 2.0)
       for k, ledger in enumerate(ledgers):
         ledger.loss_forecast.assign(line)
-        (a, b, share), _, _ = ledger.arrive(
+        (a, b, _, share), _, _ = ledger.arrive(
           tf.constant(push % 3, tf.int64),
           tf.constant(loss, tf.float32),
           tf.constant(tf.stack(sums), tf.float32),

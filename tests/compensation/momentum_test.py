@@ -1,5 +1,7 @@
-"""What delays leave of an optimizer's momentum."""
+"""What delays leave of an optimizer's momentum, and how far steps go then."""
 
+import numpy as np
+import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from lc_asgd_tf import compensation
@@ -34,6 +36,39 @@ class ExplicitMomentumTest(parameterized.TestCase):
   )
   def test_is_what_lc_asgd_leaves(self, rule, expected):
     self.assertAlmostEqual(rule.explicit_momentum(0.9, 2), expected)
+
+
+class LongestStepTest(parameterized.TestCase):
+  @parameterized.parameters(
+    (2.0, 16.0, 0.5),
+    (0.0, 1.0, 0.004),
+    # Whoever has no gradient goes nowhere, however long the step.
+    (2.0, 0.0, 8e20),
+    # Of which nobody knows how far they can fall.
+    (-1.0, 1.0, float("inf")),
+    (float("nan"), 1.0, float("inf")),
+    (float("inf"), 1.0, float("inf")),
+    (1.0, float("nan"), float("inf")),
+    (1.0, float("inf"), float("inf")),
+  )
+  def test_values(self, loss, squared_norm, expected):
+    longest = momentum_lib.longest_step(
+      tf.constant(loss), tf.constant(squared_norm)
+    )
+    np.testing.assert_allclose(float(longest), expected, rtol=1e-2)
+
+  @parameterized.parameters(0.01, 1.0, 100.0)
+  def test_descent_is_stable_up_to_it(self, curvature):
+    weight = 3.0
+    longest = float(
+      momentum_lib.longest_step(
+        tf.constant(0.5 * curvature * weight**2),
+        tf.constant((curvature * weight) ** 2),
+      )
+    )
+    for part, is_stable in ((0.9, True), (1.1, False)):
+      after = weight - part * longest * curvature * weight
+      self.assertEqual(abs(after) < abs(weight), is_stable)
 
 
 if __name__ == "__main__":

@@ -227,12 +227,12 @@ class WindowTest(parameterized.TestCase):
     self.assertAlmostEqual(
       float(window.severity(state)), worst / 0.2, delta=1e-6
     )
-    a, b, _ = _after_a_rise(tf.stack(state))
+    a, b, *_ = _after_a_rise(tf.stack(state))
     self.assertAlmostEqual(float(a), 1 / (1 + caution), delta=1e-6)
     self.assertAlmostEqual(float(b / a), 2 * caution, delta=1e-6)
 
   def test_without_a_window_it_steps_in_all_the_way(self):
-    a, b = _after_a_rise(signals=None, window=False)
+    a, b, _ = _after_a_rise(signals=None, window=False)
     np.testing.assert_allclose([a, b], [0.5, 1.0], rtol=1e-6)
 
   def test_without_a_window_the_learning_rate_is_left_alone(self):

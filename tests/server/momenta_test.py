@@ -64,6 +64,27 @@ class ReducedTest(parameterized.TestCase):
       _run(new(), [1.0], 0.5) - 1.0, 5 * (plain - 1.0), rtol=1e-5
     )
 
+  @parameterized.parameters(
+    # As far as it may in all, with or without momentum left,
+    (0.5, 0.0, 0.5),
+    (0.5, 0.6, 0.5 * 0.4),
+    # no farther than it would,
+    (2.0, 0.0, 1.0),
+    (np.inf, 0.0, 1.0),
+    # and no less far than without longer steps.
+    (0.01, 0.0, 0.1),
+    (0.0, 0.0, 0.1),
+  )
+  def test_longer_steps_have_a_bound(self, longest, left, expected):
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    variable = keras.Variable(np.ones([], "float32"))
+    optimizer.build([variable])
+    with _momentum(optimizer, left).reduced(tf.constant(longest, tf.float32)):
+      optimizer.apply([tf.constant(2.0)])
+    self.assertAlmostEqual(
+      float(variable.numpy()), 1 - 2 * expected, delta=1e-6
+    )
+
   def test_reaches_the_optimizers_of_a_multi_optimizer(self):
     inner = keras.optimizers.SGD(0.1, momentum=0.9)
     several = mock.Mock(

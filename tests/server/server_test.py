@@ -801,6 +801,30 @@ class RateFactorTest(parameterized.TestCase):
     self.assertAlmostEqual(float(weight[0]), 1.0 - 2 * 0.025, delta=2e-3)
 
 
+class LongestStepTest(parameterized.TestCase):
+  @parameterized.named_parameters(*_HOSTS)
+  def test_steps_in_place_of_momentum_do_not_diverge(
+    self, jit_compile, num_shards, flat
+  ):
+    """The only worker of ten that pushes, at 3 / h: with momentum, it may."""
+    driver = _Driver(
+      [[1.0, -2.0], [0.5]],
+      _LOSS(),
+      lambda: keras.optimizers.SGD(0.3, momentum=0.9),
+      num_shards,
+      jit_compile,
+      num_workers=10,
+      flat=flat,
+    )
+    weights, *_ = driver.pull(0)
+    losses = []
+    for _ in range(30):
+      losses.append(0.5 * float(np.square(_flat(weights)).sum()))
+      # Of the quadratic, the gradient is the weights.
+      weights, *_ = driver.push(0, weights, losses[-1])
+    self.assertLess(max(losses), losses[0] * 1.1)
+
+
 class StepSizeTest(absltest.TestCase):
   def test_is_that_of_the_latest_update(self):
     """Not of a push that only adds to an accumulated gradient."""

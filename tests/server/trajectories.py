@@ -214,10 +214,10 @@ def lc_asgd(
     rise = max(push.delta, 0) / (push.typical_loss + 1e-3)
     u = u / (1 + brake * caution * rise)
     if window:
-      u = u * push.window / NUM_WORKERS
       u = u * min(1, (push.loss + 1e-3) / (abs(g @ d) + 1e-20))
     return u
 
+  update.has_window = window
   return update
 
 
@@ -273,9 +273,10 @@ def simulate(
   keeps_momentum: bool = True,
 ) -> list[Step]:
   """Replays the events; returns one step per push."""
+  longer = 1.0
   if not keeps_momentum:
     left = max(0, 1 - NUM_WORKERS * (1 - momentum))
-    learning_rate *= (1 - left) / (1 - momentum)
+    longer = (1 - left) / (1 - momentum)
     momentum = left
   w = np.array(initial, np.float64)
   velocity = np.zeros_like(w)
@@ -293,8 +294,8 @@ def simulate(
       delta = 0.0
       if line is not None:
         now, then = (line.level + line.slope * v for v in (t, pulled[m]))
-        most = max(line.level, 0) + 3
-        delta = np.exp(min(now, most)) - np.exp(min(then, most))
+        highest = max(line.level, 0) + 3
+        delta = np.exp(min(now, highest)) - np.exp(min(then, highest))
       average += max(pace, 1 / (t + 1)) * (np.log(reported + 1e-3) - average)
       tau = t - pulled[m]
       d = w - snapshots[m]
@@ -305,7 +306,12 @@ def simulate(
       u = update(
         Push(g, d, tau, ms, delta, typical, step_size, reported, size, severity)
       )
-      velocity = momentum * velocity - learning_rate * u
+      rate = learning_rate
+      if getattr(update, "has_window", False):
+        rate *= size / NUM_WORKERS
+      most = 4 * (reported + 1e-3) / (g @ g + 1e-20) * (1 - momentum)
+      rate = max(rate, min(rate * longer, most))
+      velocity = momentum * velocity - rate * u
       w = w + velocity
       steps.append(Step(m, tau, reported, w.copy()))
     snapshots[m], pulled[m] = w.copy(), len(steps)
