@@ -18,7 +18,8 @@ class LCASGD(rule_optimizer.RuleOptimizer):
       u     <- u / (1 + k brake max(Delta, 0) / l)
       u     <- u min(1, l / abs(g.d))
       beta' <- max(0, 1 - M (1 - beta))
-      lr    <- lr (T / M) (1 - beta') / (1 - beta)
+      lr    <- lr T / M
+      lr    <- clip(4 (1 - beta') l / g.g, lr, lr (1 - beta') / (1 - beta))
 
   with D = diag(MS), MS a moving average of g*g, and a window T in [1, M] that
   grows while the updates on their way promise no more than the loss can give.

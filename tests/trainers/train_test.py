@@ -476,6 +476,7 @@ class PreemptibleWorkerTest(UsersClusterTestCase):
 
   DEATHS = 40
 
+  @pytest.mark.timeout(1800)
   @parameterized.parameters("asgd", "ssgd", "lc_asgd")
   def test_dies_again_and_again(self, optimizer):
     self.start(
