@@ -38,9 +38,9 @@ def longest_step(loss: tf.Tensor, squared_norm: tf.Tensor) -> tf.Tensor:
 
   On a quadratic whose minimum is zero, of curvature h, |g|^2 = 2 h l, and this
   is 2 / h: gradient descent with longer steps diverges, on time as it may be.
-  Descent with momentum is stable at steps of up to 2 (1 + beta) / h, which move
-  the weights by 1 / (1 - beta) times as much in all, and has no such bound
-  where it is traded for longer steps.
+  With momentum a gradient may move the weights farther in all, up to
+  2 (1 + beta) / (1 - beta) / h, since it does so little by little. Longer steps
+  in its place do so at once.
 
   Source: this project's own; not in the paper's abstract. Steps by the loss and
   |g|^2 are those of Polyak, "Introduction to Optimization", 1987.
