@@ -43,12 +43,14 @@ _KEYS = (
 _SMALL = ("--model=mlp", "--num_workers=2", "--steps_per_epoch=40")
 
 
-def _start(directory, *arguments, ignored=(), **environ):
+def _start(
+  directory, *arguments, ignored=(), stdout=subprocess.PIPE, **environ
+):
   return subprocess.Popen(
     [sys.executable, "-m", "trainers.train", *arguments],
     cwd=directory,
     env=os.environ | {"PYTHONPATH": str(_ROOT)} | environ,
-    stdout=subprocess.PIPE,
+    stdout=stdout,
     stderr=subprocess.PIPE,
     text=True,
     preexec_fn=lambda: [signal.signal(s, signal.SIG_IGN) for s in ignored],
@@ -357,7 +359,7 @@ class UsersClusterTestCase(parameterized.TestCase):
     self.tasks[task].kill()
     self.tasks[task].wait()
 
-  def start(self, *arguments):
+  def start(self, *arguments, **options):
     """Starts the coordinator; returns its process."""
     process = _start(
       self.directory,
@@ -365,6 +367,7 @@ class UsersClusterTestCase(parameterized.TestCase):
       "--output_dir=run",
       *arguments,
       TF_CONFIG=self.specification.tf_config("chief", 0),
+      **options,
     )
     self.addCleanup(process.communicate)
     self.addCleanup(process.kill)
@@ -484,6 +487,8 @@ class PreemptibleWorkerTest(UsersClusterTestCase):
       "--steps_per_epoch=100",
       "--record_trace",
       "--epochs=100000",
+      # Hundreds of progress bars, which nobody reads, would fill a pipe.
+      stdout=subprocess.DEVNULL,
     )
     moments = random.Random(0)
     self.wait_until(lambda: self.pushes(1) > 0)
