@@ -474,12 +474,12 @@ class UsersClusterTest(UsersClusterTestCase):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 class PreemptibleWorkerTest(UsersClusterTestCase):
   """A worker is killed at many moments, of which only few are bad."""
 
   DEATHS = 40
 
-  @pytest.mark.timeout(1800)
   @parameterized.parameters("asgd", "ssgd", "lc_asgd")
   def test_dies_again_and_again(self, optimizer):
     self.start(
