@@ -999,7 +999,8 @@ class RejectionTest(parameterized.TestCase):
     )
     driver.pull(0)
     driver.pull(1)
-    driver.push(0, [[1.0], [2.0]], 1.0, contributions=[0.5])
+    # At a loss that leaves room for the whole step.
+    driver.push(0, [[1.0], [2.0]], 2.0, contributions=[0.5])
     moments = driver.second_moments()
     weights, version, (mean,) = driver.push(
       1, [[3.0], [value]], np.nan, contributions=[np.nan]
