@@ -75,7 +75,6 @@ class Push(NamedTuple):
     typical_loss: exp of the average log loss, this push included.
     step_size: root mean square of the latest step of all weights.
     loss: what the worker reported.
-    window: T, this push included.
     severity: the worst promise so far over what is allowed now.
   """
 
@@ -87,7 +86,6 @@ class Push(NamedTuple):
   typical_loss: float
   step_size: float
   loss: float
-  window: float
   severity: float
 
 
@@ -304,7 +302,7 @@ def simulate(
       typical = np.exp(average)
       severity = window.severity
       u = update(
-        Push(g, d, tau, ms, delta, typical, step_size, reported, size, severity)
+        Push(g, d, tau, ms, delta, typical, step_size, reported, severity)
       )
       rate = learning_rate
       if getattr(update, "has_window", False):
