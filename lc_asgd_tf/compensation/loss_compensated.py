@@ -10,17 +10,13 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from lc_asgd_tf.compensation import compensation
+from lc_asgd_tf.compensation import compensation, losses
 from lc_asgd_tf.compensation import momentum as momentum_lib
 from lc_asgd_tf.compensation import sums as sums_lib
 from lc_asgd_tf.compensation import window as window_lib
 
 # A weight whose gradient has always been zero keeps some curvature.
 _EPSILON = 1e-7
-# Keeps quotients finite when the server has not moved.
-_TINY = 1e-20
-# Added to the typical loss: below it, a rising loss is not worth braking for.
-_LOSS_FLOOR = 1e-3
 # Half of r's word is taken where this much of the loss was promised.
 _HALF_TRUST = 0.05
 
@@ -97,7 +93,7 @@ def delivered_ratio(gd: tf.Tensor, predicted_change: tf.Tensor) -> tf.Tensor:
     gd: g . d, shape=().
     predicted_change: Delta, shape=().
   """
-  promised = tf.minimum(gd, -_TINY)
+  promised = tf.minimum(gd, -losses.TINY)
   ratio = tf.clip_by_value(predicted_change / promised, 0.0, 1.0)
   return tf.where(gd < 0.0, ratio, 1.0)
 
@@ -113,7 +109,7 @@ def trust(gd: tf.Tensor, typical_loss: tf.Tensor) -> tf.Tensor:
     gd: g . d, shape=().
     typical_loss: l, shape=(), in units of the loss.
   """
-  promised = tf.abs(gd) / (typical_loss + _LOSS_FLOOR)
+  promised = tf.abs(gd) / losses.floored(typical_loss)
   # Where the promise is infinite, all of it.
   trusted = 1.0 / (1.0 + tf.math.divide_no_nan(_HALF_TRUST, promised))
   return tf.where(promised > 0.0, trusted, 0.0)
@@ -169,7 +165,7 @@ def coefficients(
     cap: whether u may never be longer than g.
     brake: how hard a predicted rise slows the update, shape=(); 0 turns it off.
   """
-  c = 2.0 * (1.0 - ratio) * tf.maximum(-sums.gd, 0.0) / (sums.dDd + _TINY)
+  c = 2.0 * (1.0 - ratio) * tf.maximum(-sums.gd, 0.0) / (sums.dDd + losses.TINY)
   squared_norm = sums.gg + 2.0 * c * sums.gDd + c * c * sums.DdDd
   # Where D vanishes or overflows there is no curvature to compensate by.
   finite = tf.math.is_finite(squared_norm)
@@ -180,7 +176,7 @@ def coefficients(
     longer = finite & (squared_norm > sums.gg)
     shrink = tf.sqrt(tf.math.divide_no_nan(sums.gg, squared_norm))
     scale = tf.where(longer, shrink, 1.0)
-  rise = tf.maximum(predicted_change, 0.0) / (typical_loss + _LOSS_FLOOR)
+  rise = tf.maximum(predicted_change, 0.0) / losses.floored(typical_loss)
   scale = scale / (1.0 + tf.math.multiply_no_nan(rise, brake))
   return scale, scale * c
 

@@ -2,12 +2,10 @@
 
 import tensorflow as tf
 
+from lc_asgd_tf.compensation import losses
+
 # What is left of 1 - M (1 - beta) by rounding, where it should be nothing.
 _ROUNDING = 1e-9
-
-# Keeps the quotient finite where there is no gradient, or no loss.
-_TINY = 1e-20
-_LOSS_FLOOR = 1e-3
 
 
 def explicit_momentum(momentum: float, num_workers: float) -> float:
@@ -46,11 +44,10 @@ def longest_step(loss: tf.Tensor, squared_norm: tf.Tensor) -> tf.Tensor:
   |g|^2 are those of Polyak, "Introduction to Optimization", 1987.
 
   Args:
-    loss: l of a push, shape=(). Where it is not finite, or below zero, nobody
-      knows how far it can fall, and the step may have any length.
+    loss: l of a push, shape=(). Where it is not bounded (see `losses`), the
+      step may have any length.
     squared_norm: |g|^2 of it, shape=().
   """
-  known = tf.math.is_finite(squared_norm) & tf.math.is_finite(loss)
-  known &= loss >= 0.0
-  longest = 4.0 * (loss + _LOSS_FLOOR) / (squared_norm + _TINY)
+  known = tf.math.is_finite(squared_norm) & losses.is_bounded(loss)
+  longest = 4.0 * losses.floored(loss) / (squared_norm + losses.TINY)
   return tf.where(known, longest, float("inf"))

@@ -33,9 +33,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-# Keeps logarithms and quotients finite.
-_TINY = 1e-20
-_LOSS_FLOOR = 1e-3
+from lc_asgd_tf.compensation import losses
 
 # How much of the loss a displacement may promise: this times the geometric mean
 # of 1 and the share that is predicted to be delivered, or the other times the
@@ -112,7 +110,7 @@ def allowed_share(
     change: Delta, averaged, shape=().
     first_loss: l_0, that of the first pushes, shape=().
   """
-  loss, first_loss = loss + _LOSS_FLOOR, first_loss + _LOSS_FLOOR
+  loss, first_loss = losses.floored(loss), losses.floored(first_loss)
   delivered = tf.maximum(-change, 0.0) / loss
   gone = tf.maximum(1.0 - loss / first_loss, 0.0)
   share = tf.maximum(
@@ -165,11 +163,13 @@ def window_update(
     window.first_loss,
   )
   allowed = allowed_share(average_loss, change, first_loss)
-  promised = promise / (average_loss + _LOSS_FLOOR)
-  room = tf.clip_by_value(tf.math.log(allowed / (promised + _TINY)), -1.0, 1.0)
+  promised = promise / losses.floored(average_loss)
+  room = tf.clip_by_value(
+    tf.math.log(allowed / (promised + losses.TINY)), -1.0, 1.0
+  )
   worst = tf.maximum(window.worst, promised / share(window, num_workers))
   faster = tf.clip_by_value(
-    _HARMLESS * allowed / (worst + _TINY), 1.0, _FASTEST
+    _HARMLESS * allowed / (worst + losses.TINY), 1.0, _FASTEST
   )
   # In the first round everybody pulled the same weights at the same time.
   faster = tf.where(pushes > round_size, faster, 1.0)
@@ -226,7 +226,5 @@ def bound(gd: tf.Tensor, loss: tf.Tensor) -> tf.Tensor:
     gd: g.d of this push, shape=().
     loss: l of this push, shape=().
   """
-  bound = (loss + _LOSS_FLOOR) / (tf.abs(gd) + _TINY)
-  # Nor does a loss below zero, of which nobody knows how far it can fall.
-  known = tf.math.is_finite(loss) & (loss >= 0.0)
-  return tf.minimum(1.0, tf.where(known, bound, 1.0))
+  bound = losses.floored(loss) / (tf.abs(gd) + losses.TINY)
+  return tf.minimum(1.0, tf.where(losses.is_bounded(loss), bound, 1.0))
