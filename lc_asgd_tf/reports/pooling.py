@@ -23,7 +23,8 @@ class Pooled(NamedTuple):
   A cell is a setting, a number of workers and a learning rate; it counts if
   both rules have at least two seeds in common there. Settings that differ only
   in how the trained weights are judged, in `batch_norm` or the `test_split`,
-  are one, in which every run has the mean of its test errors.
+  are one, in which every run has the mean of its test errors, of those that the
+  other rule's run has as well.
 
   Attributes:
     cells: how many count.
@@ -57,11 +58,10 @@ def pooled(records: Iterable[Record], rule: str, other: str) -> Pooled | None:
     The comparison; None if there is no cell.
   """
   by_cell: dict[tuple, list[Record]] = {}
-  for record in _trained(records):
-    if record["rule"] in (rule, other):
-      names = ("num_workers", "learning_rate")
-      cell = settings.setting_of(record), *(record[name] for name in names)
-      by_cell.setdefault(cell, []).append(record)
+  for record in _judged_alike(records, (rule, other)):
+    names = ("num_workers", "learning_rate")
+    cell = settings.setting_of(record), *(record[name] for name in names)
+    by_cell.setdefault(cell, []).append(record)
   compared = [
     difference
     for runs in by_cell.values()
@@ -82,17 +82,29 @@ def pooled(records: Iterable[Record], rule: str, other: str) -> Pooled | None:
   )
 
 
-def _trained(records: Iterable[Record]) -> list[Record]:
-  """Returns one record per training run, however often it was judged."""
-  judgements: dict[tuple, list[Record]] = {}
+def _judged_alike(
+  records: Iterable[Record], rules: tuple[str, str]
+) -> list[Record]:
+  """Returns a record per training run of two rules, however often judged.
+
+  A judgement counts if there is one of the other rule's run as well.
+  """
+  pairs: dict[tuple, dict[tuple, dict[str, Record]]] = {}
   for record in records:
-    run = dict(record) | _JUDGED_BY
-    key = settings.setting_of(run), settings.run_of(run)
-    judgements.setdefault(key, []).append(run)
-  return [
-    runs[0] | {"test_error": np.mean([run["test_error"] for run in runs])}
-    for runs in judgements.values()
-  ]
+    if record["rule"] in rules:
+      run = dict(record) | _JUDGED_BY
+      names = ("num_workers", "learning_rate", "seed")
+      pair = settings.setting_of(run), *(run[name] for name in names)
+      judged_by = tuple(record[name] for name in _JUDGED_BY)
+      judgements = pairs.setdefault(pair, {})
+      judgements.setdefault(judged_by, {})[record["rule"]] = run
+  result = []
+  for judgements in pairs.values():
+    shared = [runs for runs in judgements.values() if len(runs) == len(rules)]
+    for rule in rules if shared else ():
+      errors = [runs[rule]["test_error"] for runs in shared]
+      result.append(shared[0][rule] | {"test_error": np.mean(errors)})
+  return result
 
 
 def _score(difference: statistics.Difference) -> float:

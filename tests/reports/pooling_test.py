@@ -98,6 +98,22 @@ class PooledTest(parameterized.TestCase):
     mixed = self._pooled(_cell([0, -2, -4]), _cell([-2, -2, -4], **fields))
     self.assertAlmostEqual(mixed.p_value, once.p_value)
 
+  @parameterized.parameters({"batch_norm": "precise"}, {"test_split": "half"})
+  def test_judgements_of_one_rule_alone_do_not_count(self, **fields):
+    once = self._pooled(_cell([-1, -2, -4]))
+    more = runs.seeds([0.9, 0.9, 0.9], "lc_asgd", **fields)
+    more.append(runs.run("asgd", seed=7, **fields))
+    self.assertEqual(self._pooled(_cell([-1, -2, -4]), more), once)
+    self.assertEqual(self._pooled(more, _cell([-1, -2, -4])), once)
+    # Nor where some seeds were judged again.
+    some = _cell([-1], **fields)
+    self.assertEqual(self._pooled(_cell([-1, -2, -4]), some), once)
+
+  def test_of_a_run_that_is_there_twice_the_last_counts(self):
+    once = self._pooled(_cell([-1, -2, -4]))
+    twice = self._pooled(_cell([9, 9, 9]), _cell([-1, -2, -4]))
+    self.assertEqual(twice, once)
+
   def test_differences_that_cancel_are_no_difference(self):
     # In floating point their mean is 1e-15.
     pooled = self._pooled(_cell([0.1, 0.2, -0.3]))
