@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import io
 import os
 import pathlib
 from collections.abc import Callable
@@ -30,7 +31,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def append(
-  path: str | os.PathLike[str], content: bytes, *, durable: bool = False
+  path: str | os.PathLike[str],
+  content: bytes,
+  *,
+  durable: bool = False,
+  is_whole: Callable[[bytes], bool] | None = None,
 ) -> None:
   """Adds all of this to the end of a file, or nothing.
 
@@ -40,12 +45,15 @@ def append(
     path: of the file, made if needed.
     content: what to add.
     durable: whether it outlives a crash of the machine, once this returns.
+    is_whole: as in `mend_last_line`, which is done before, if there is one.
 
   Raises:
     OSError: if there is no room for it, or the file cannot be written.
   """
-  with open(path, "ab", buffering=0) as file:
+  with open(path, "a+b", buffering=0) as file:
     _lock(file)
+    if is_whole is not None:
+      _mend(file, is_whole)
     # By now, and not when it was opened.
     end = file.seek(0, os.SEEK_END)
     written = 0
@@ -72,17 +80,25 @@ def mend_last_line(
     is_whole: whether a last line that has no end lacks nothing else; if not, it
       is dropped.
   """
-  with open(path, "r+b") as file:
+  with open(path, "a+b", buffering=0) as file:
     # What another process is adding is no part any more.
     _lock(file)
-    content = file.read()
-    begin = content.rfind(b"\n") + 1
-    if begin == len(content):
-      return
-    if is_whole(content[begin:]):
-      file.write(b"\n")
-    else:
-      file.truncate(begin)
+    _mend(file, is_whole)
+
+
+def _mend(file: io.FileIO, is_whole: Callable[[bytes], bool]) -> None:
+  if not file.seek(0, os.SEEK_END):
+    return
+  file.seek(-1, os.SEEK_END)
+  if file.read() == b"\n":
+    return
+  file.seek(0)
+  content = file.readall()
+  begin = content.rfind(b"\n") + 1
+  if is_whole(content[begin:]):
+    file.write(b"\n")
+  else:
+    file.truncate(begin)
 
 
 def _lock(file) -> None:

@@ -12,6 +12,9 @@ FILE_NAME = "results.jsonl"
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(cell_lib.Cell))
 
+# Of every line.
+_BEGINNING = f'{{"{_FIELDS[0]}": '
+
 
 class Store:
   """Results of a comparison, on disk as soon as they are there.
@@ -69,7 +72,8 @@ class Store:
     """Writes one result; it is on disk when the call returns."""
     record = dataclasses.asdict(cell) | result
     line = json.dumps(record, allow_nan=False) + "\n"
-    files.append(self.path, line.encode(), durable=True)
+    # Somebody else may have been killed since this was opened.
+    files.append(self.path, line.encode(), durable=True, is_whole=_is_result)
     self._records.append(record)
 
 
@@ -87,9 +91,9 @@ def read(path: str | os.PathLike[str]) -> list[dict[str, object]]:
     UserError: if there is no such file, or a line is no result.
   """
   path = pathlib.Path(path)
-  if path.is_dir():
-    path /= FILE_NAME
   try:
+    if path.is_dir():
+      path /= FILE_NAME
     text = path.read_text(encoding="utf-8")
   except (OSError, UnicodeDecodeError) as error:
     reason = getattr(error, "strerror", None) or "it is no text"
@@ -97,7 +101,7 @@ def read(path: str | os.PathLike[str]) -> list[dict[str, object]]:
       f"cannot read results from {path}: {reason}."
     ) from error
   *lines, last = text.split("\n")
-  if _is_result(last):
+  if not _is_part(last):
     lines.append(last)
   records = []
   for number, line in enumerate(lines, start=1):
@@ -108,6 +112,17 @@ def read(path: str | os.PathLike[str]) -> list[dict[str, object]]:
         f"{path}, line {number}, is no result of lc-asgd-compare."
       ) from error
   return records
+
+
+def _is_part(line: str) -> bool:
+  """Returns whether a line is the beginning of a result, and no more."""
+  if not (line.startswith(_BEGINNING) or _BEGINNING.startswith(line)):
+    return False
+  try:
+    json.loads(line)
+  except (ValueError, RecursionError):
+    return True
+  return False
 
 
 def _is_result(line: str | bytes) -> bool:

@@ -82,12 +82,38 @@ class StoreTest(parameterized.TestCase):
     results.add(_OTHER, {"test_error": 0.5})
     self.assertLen(store.read(self.directory), 2)
 
-  def test_leaves_alone_a_file_of_somebody_else(self):
+  @parameterized.parameters(
+    '{"theirs": 1}\n{"theirs": 2}',
+    '{"theirs": 1}',
+    '{"dataset": "theirs"}',
+    "theirs",
+    " ",
+  )
+  def test_leaves_alone_a_file_of_somebody_else(self, content):
     self.directory.mkdir(parents=True)
-    self.path.write_text('{"theirs": 1}\n{"theirs": 2}')
+    self.path.write_text(content)
     with self.assertRaisesRegex(errors.UserError, "results.jsonl, line 1, is"):
       store.Store(self.directory)
-    self.assertEqual(self.path.read_text(), '{"theirs": 1}\n{"theirs": 2}')
+    self.assertEqual(self.path.read_text(), content)
+
+  def test_goes_on_wherever_a_line_breaks_off(self):
+    store.Store(self.directory).add(_CELL, {"test_error": 0.25})
+    whole = self.path.read_text()
+    for end in range(len(whole) - 1):
+      self.path.write_text(whole + whole[:end])
+      self.assertLen(store.Store(self.directory).records, 1)
+      self.assertEqual(self.path.read_text(), whole)
+
+  @parameterized.parameters(40, -1)
+  def test_adds_after_somebody_else_was_killed(self, end):
+    results = store.Store(self.directory)
+    other = store.Store(self.directory)
+    other.add(_CELL, {"test_error": 0.25})
+    line = self.path.read_text()
+    self.path.write_text(line + line[:end])
+    results.add(_OTHER, {"test_error": 0.5})
+    seeds = [record["seed"] for record in store.read(self.directory)]
+    self.assertEqual(seeds, [0, 1] if end > 0 else [0, 0, 1])
 
   def test_leaves_alone_what_somebody_else_adds(self):
     other = store.Store(self.directory)
