@@ -232,14 +232,24 @@ class RunDirectory:
     read.
 
     Raises:
-      UserError: if a line has not a number for every name in the first.
+      UserError: if it is no such file, or a line has not a number for every
+        name in the first.
     """
     if not self.history_csv.exists():
       return []
-    with open(self.history_csv, newline="", encoding="utf-8") as file:
+    # What is no text is no number either.
+    with open(
+      self.history_csv, newline="", encoding="utf-8", errors="replace"
+    ) as file:
       text = file.read()
     lines = text[: text.rfind("\n") + 1].splitlines()
-    rows = list(csv.DictReader(lines))
+    try:
+      rows = list(csv.DictReader(lines))
+    except csv.Error as error:
+      raise errors.UserError(
+        f"{self.history_csv} is damaged ({error}): put it right, or begin anew "
+        "in another --output_dir."
+      ) from error
     for number, row in enumerate(rows, start=2):
       try:
         int(row["epoch"])

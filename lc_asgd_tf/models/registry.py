@@ -1,6 +1,7 @@
 """Models by name, or from a file that Keras saved."""
 
 import difflib
+import os
 import pathlib
 import zipfile
 from collections.abc import Callable, Sequence
@@ -77,7 +78,7 @@ def create(
     _check_logits(model, f"the model {name_or_path!r}", num_classes)
     return model
   check_name(name_or_path)
-  path = pathlib.Path(name_or_path).expanduser()
+  path = pathlib.Path(os.path.expanduser(name_or_path))
   model = _load(path)
   _check_shape(model, path, tuple(input_shape))
   _check_logits(model, f"the model in {path}", num_classes)
@@ -86,9 +87,9 @@ def create(
 
 def check_name(name_or_path: str) -> None:
   """Raises a `UserError` if `create` can know no such network."""
-  path = pathlib.Path(name_or_path).expanduser()
-  if name_or_path not in _BUILDERS and path.suffix != _SUFFIX:
-    if not path.is_file():
+  path = os.path.expanduser(name_or_path)
+  if name_or_path not in _BUILDERS and not path.endswith(_SUFFIX):
+    if not os.path.isfile(path):
       raise errors.UserError(_unknown_name(name_or_path))
 
 
@@ -133,7 +134,8 @@ def _unknown_name(name: str) -> str:
 
 def _load(path: pathlib.Path) -> keras.Model:
   """Loads a saved model, uncompiled, or raises a `UserError`."""
-  if not path.is_file():
+  # Unlike the path's own method, false wherever the system refuses the path.
+  if not os.path.isfile(path):
     raise errors.UserError(f"there is no model file {path}")
   # Keras goes by the suffix, and explains other contents badly.
   if path.suffix != _SUFFIX or not zipfile.is_zipfile(path):

@@ -158,6 +158,8 @@ class StoreTest(parameterized.TestCase):
   def test_says_that_there_are_no_results(self):
     with self.assertRaisesRegex(errors.UserError, "No such file"):
       store.read(self.directory)
+    with self.assertRaisesRegex(errors.UserError, "name too long"):
+      store.read(300 * "x")
 
   def test_says_that_it_cannot_write(self):
     self.directory.parent.mkdir()

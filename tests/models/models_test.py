@@ -322,6 +322,11 @@ class LoadedModelTest(parameterized.TestCase):
     path = os.path.join(self.directory, "none.keras")
     self._assert_error(f"there is no model file {path}", path)
 
+  @parameterized.parameters("~no_such_user/model.keras", 300 * "x" + ".keras")
+  def test_a_path_that_the_system_refuses(self, path):
+    self._assert_error("there is no model file", path)
+    self._assert_error("is neither one of", path.replace(".keras", ".h5"))
+
   @parameterized.parameters("model.keras", "model.txt")
   def test_not_a_keras_file(self, name):
     path = os.path.join(self.directory, name)

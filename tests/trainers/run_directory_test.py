@@ -76,11 +76,19 @@ class KeepEpochsTest(parameterized.TestCase):
     self.assertEqual(self.directory.history_csv.read_text().count("\n"), 4)
     self.assertEqual(self.directory.write_history_json()["epoch"], [0, 1, 2])
 
-  @parameterized.parameters("1", "1,", "x,1", "1,x", "1,2,3", "1.5,2")
+  @parameterized.parameters(
+    b"1", b"1,", b"x,1", b"1,x", b"1,2,3", b"1.5,2", b"\xff\xfe,1"
+  )
   def test_names_a_line_that_is_damaged(self, line):
-    with open(self.directory.history_csv, "a") as file:
-      file.write(line + "\n")
+    with open(self.directory.history_csv, "ab") as file:
+      file.write(line + b"\n")
     with self.assertRaisesRegex(UserError, "history.csv, line 5, is damaged"):
+      self.directory.keep_epochs(2)
+
+  def test_names_a_file_that_is_no_table(self):
+    with open(self.directory.history_csv, "a") as file:
+      file.write("3," + 200_000 * "1" + "\n")
+    with self.assertRaisesRegex(UserError, "history.csv is damaged"):
       self.directory.keep_epochs(2)
 
 
