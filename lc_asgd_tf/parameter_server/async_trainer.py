@@ -363,7 +363,6 @@ class AsyncTrainer:
     self._step_function = tf.function(self._step.__call__, autograph=False)
     self._metrics = worker_metrics.WorkerMetrics(model, self._step)
     self._built_for = compiled
-    self._learning_rate = None
 
   def _check_rounds(self, steps) -> None:
     synchronous = self.model.optimizer.compensation.synchronous
@@ -479,10 +478,7 @@ class AsyncTrainer:
     inner = self.model.optimizer.inner_optimizer
     if learning_rates.has_schedule(inner):
       return
-    learning_rate = float(inner.learning_rate)
-    if learning_rate != self._learning_rate:
-      self._remote.set_learning_rate(learning_rate)
-      self._learning_rate = learning_rate
+    self._remote.set_learning_rate(float(inner.learning_rate))
 
   def _validate(self, data, batch_size, steps, callbacks) -> dict[str, float]:
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -507,6 +503,8 @@ def _count_tasks(job: str) -> int:
 
 def _problem_of_data(error: BaseException) -> str | None:
   """Returns one line, if it is a worker's data that raised the error."""
+  # It has another one around it where the data set could not even be made.
+  error = getattr(error, "original_exception", error)
   if isinstance(error, tf.errors.OutOfRangeError):
     return (
       "The data set of a worker has no batch: return one with at least one for "

@@ -35,7 +35,9 @@ class RemoteServer:
   """A `Server` whose shards lie on ps tasks.
 
   Every variable exists once, on its ps task; the compiled update that runs
-  there holds the locks of all its variables, so that no push is lost.
+  there holds the locks of all its variables, so that no push is lost. A push to
+  several tasks is one message to each: where its worker dies in between, some
+  of them may have it and others not.
 
   Args:
     model: built and compiled with an `AsyncOptimizer`.
@@ -197,6 +199,8 @@ class RemoteServer:
     self._learned = tf.constant(0, tf.int64)
     # Whoever reads the predictors finds none that has learned in part.
     self._learning = threading.Lock()
+    # Of all shards; None where it may be any, since it is among their state.
+    self._learning_rate = None
     self._reports = _concrete(self._read_reports)
     self._image = server_image.ServerImage(self._server)
     self._copy = tf.function(self._assign_to_model, autograph=False)
@@ -351,9 +355,12 @@ class RemoteServer:
       self._server.ledger.reset_statistics()
 
   def set_learning_rate(self, learning_rate: float) -> None:
-    """Sets the learning rate of every shard."""
+    """Sets the learning rate of every shard, if it is another one."""
+    if learning_rate == self._learning_rate:
+      return
     for part in (*self._server.shards, *self._server.tables):
       part.optimizer.learning_rate = learning_rate
+    self._learning_rate = learning_rate
 
   def forget_partial_round(self) -> None:
     """Forgets the pushes of a round that has not ended; nobody must push."""
@@ -377,6 +384,7 @@ class RemoteServer:
         slots[key] *= self._pushes_per_local
     for part in (*self._server.shards, *self._server.tables):
       part.assign_slots(slots)
+    self._learning_rate = None
 
   def copy_to_model(self) -> None:
     """Makes the server's weights, buffers and slots the model's."""
@@ -444,9 +452,11 @@ class RemoteServer:
       ValueError: if the checkpoint is of other variables; nothing is changed.
       tf.errors.NotFoundError: if there is no checkpoint.
     """
-    self._image.restore(path)
-    # What predictors had not learned by then, they have missed.
-    self._learned = tf.identity(self._server.ledger.version.value)
+    with self._learning:
+      self._image.restore(path)
+      # What predictors had not learned by then, they have missed.
+      self._learned = tf.identity(self._server.ledger.version.value)
+    self._learning_rate = None
     self.copy_to_model()
 
 

@@ -33,6 +33,7 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     "state_set_meanwhile",
     "slots_set_meanwhile",
     "learning_rate_functions",
+    "learning_rates_restored",
     "interruptions",
     "checkpoints",
     "errors",
@@ -190,6 +191,10 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     # iterations 40 to 50 are at 1, the other nine at 3.
     self.assertEqual(ends, [-40.0, -60.0, -60.0 - 11 - 9 * 3.0])
 
+  def test_a_learning_rate_counts_whatever_was_restored_or_set_before(self):
+    ends = self.results["learning_rates_restored"]["ends"]
+    self.assertEqual(ends, [-20.0, -80.0, -80.0, -140.0])
+
   def test_a_learning_rate_set_at_the_end_of_an_epoch_stays(self):
     self.assertEqual(self.results["callbacks"]["last_rate"], 0.125)
 
@@ -290,6 +295,10 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     ("no data", "UserError: The data set of a worker has no batch"),
     ("missing file", "UserError: A worker cannot read its data (/"),
     ("damaged file", "UserError: A worker cannot read its data (corrupted"),
+    (
+      "file that is nowhere else",
+      "UserError: A worker cannot read its data (/",
+    ),
   )
   def test_bad_input_is_refused_in_one_line(self, name, message):
     error = self.results["errors"][name]

@@ -434,6 +434,28 @@ def learning_rate_functions(strategy):
   return {"ends": ends}
 
 
+def learning_rates_restored(strategy):
+  """A callback sets the rate that it had set before something else did."""
+  model = _counting_model()
+  trainer = new_trainer(model, strategy, lc_asgd_tf.ASGD(1.0))
+  ends = []
+
+  def fit(rate):
+    scheduler = keras.callbacks.LearningRateScheduler(lambda epoch: rate)
+    trainer.fit(_ones, steps_per_epoch=20, callbacks=[scheduler], verbose=0)
+    ends.append(float(model.get_weights()[1][0]))
+
+  fit(1.0)
+  with tempfile.TemporaryDirectory() as directory:
+    path = trainer.save(os.path.join(directory, "server"))
+    fit(3.0)
+    trainer.restore(path)
+  fit(3.0)
+  model.optimizer.learning_rate = 1.0
+  fit(3.0)
+  return {"ends": ends}
+
+
 def _constant_loss(y_true, y_pred):
   return 1000.0 + 0.0 * _linear_loss(y_true, y_pred)
 
@@ -768,6 +790,19 @@ def errors(strategy):
           lambda: records(path), steps_per_epoch=6
         ),
       )
+
+    there = pathlib.Path(folder, "there")
+    there.write_bytes(b"1")
+
+    def only_on_the_coordinator():
+      value = tf.strings.to_number(tf.io.read_file(os.fspath(there)))
+      there.unlink(missing_ok=True)
+      return _ones().map(lambda x, y: (x, y * value))
+
+    attempt(
+      "file that is nowhere else",
+      lambda: compiled(asgd()).fit(only_on_the_coordinator, steps_per_epoch=6),
+    )
   return found
 
 
