@@ -305,14 +305,21 @@ class Server:
     return replies, coefficients, accepted
 
   def forget_partial_round(self) -> None:
-    """Forgets what an interrupted round of a synchronous rule has pushed.
+    """Forgets what a round of a synchronous rule has left that is not whole.
 
-    Otherwise the next round would be made of it in part. Nobody must push
-    meanwhile.
+    It was interrupted, or a worker died when its push had arrived at some
+    shards only. Otherwise all later rounds would be made of two each. Nobody
+    must push meanwhile.
     """
-    if self.compensation.synchronous and self.ledger.skip_partial_round():
-      for part in self.shards:
-        part.forget_accumulated()
+    if not self.compensation.synchronous:
+      return
+    is_partial = self.ledger.skip_partial_round()
+    if is_partial or len(self.shards) > 1:
+      pushes = [part.pushes for part in self.shards]
+      if is_partial or len(set(pushes)) > 1:
+        for part in self.shards:
+          # The first one goes with the ledger.
+          part.forget_accumulated(pushes[0])
 
   def learn(self, first: tf.Tensor) -> tf.Tensor:
     """Trains the predictors on the reports [first, t) and publishes.

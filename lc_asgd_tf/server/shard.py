@@ -180,13 +180,23 @@ class Shard:
         is_packed = self._flat and key[0] is not None
         variable.assign(self.packing.pack(parts) if is_packed else parts[0])
 
-  def forget_accumulated(self) -> None:
-    """Has the inner optimizer begin a new update."""
+  @property
+  def pushes(self) -> int:
+    """How many pushes have arrived here, as the inner optimizer counts."""
+    return int(self.optimizer._iterations.numpy())
+
+  def forget_accumulated(self, pushes: int) -> None:
+    """Has the inner optimizer, if it accumulates, begin a new update.
+
+    Args:
+      pushes: how many it is to have seen, but for those of no whole update.
+    """
     steps = self.optimizer.gradient_accumulation_steps
+    if not steps:
+      return
     for gradient in self.optimizer._accumulated_gradients:
       gradient.assign(tf.zeros(gradient.shape, gradient.dtype))
-    iterations = self.optimizer._iterations
-    iterations.assign(iterations.value // steps * steps)
+    self.optimizer._iterations.assign(pushes // steps * steps)
 
   def shared_state(self) -> list[keras.Variable]:
     """Returns the inner optimizer's state that is named after no weight."""

@@ -491,6 +491,38 @@ class CountingTest(parameterized.TestCase):
     empty = np.flatnonzero(~rows.numpy().any(axis=1))
     np.testing.assert_array_equal(empty, [5])
 
+  @parameterized.parameters(-1, 1)
+  def test_a_push_that_only_one_shard_has_leaves_nothing(self, surplus):
+    driver = _Driver(
+      [[1.0], [1.0]],
+      compensation.Synchronous(),
+      lambda: keras.optimizers.SGD(1.0, gradient_accumulation_steps=2),
+      num_shards=2,
+    )
+
+    def play_round(gradients):
+      for worker in range(2):
+        driver.pull(worker)
+      for worker, gradient in enumerate(gradients):
+        driver.push(worker, [[gradient], [gradient]])
+      driver.server.forget_partial_round()
+      return driver.weights()
+
+    before = play_round([1.0, 3.0])
+    # A worker has died between its two messages, and its step was done again,
+    # or not, by what the ledger's shard has.
+    optimizer = driver.server.shards[1].optimizer
+    optimizer._iterations.assign_add(surplus)
+    optimizer._accumulated_gradients[0].assign([30.0])
+    driver.server.forget_partial_round()
+    for gradient in (100.0, 200.0):
+      after = play_round([gradient, 3.0 * gradient])
+      np.testing.assert_array_equal(
+        np.subtract(after, before), 2 * [[-2.0 * gradient]]
+      )
+      before = after
+    self.assertEqual([part.pushes for part in driver.server.shards], [6, 6])
+
   def test_measures_forecasts_made_before_the_report(self):
     driver = _Driver([[1.0]], _LOSS())
     driver.pull(0)
