@@ -11,6 +11,9 @@ from lc_asgd_tf import errors, parameter_server
 
 _PATTERN = re.compile(r"[*?[\\]")
 
+_NAME = "ckpt"
+_INDEX = re.compile(r"(.*-(\d+))\.index")
+
 
 class ServerCheckpoint(keras.callbacks.Callback):
   """Writes a checkpoint of the server at the end of every epoch.
@@ -72,9 +75,8 @@ class ServerCheckpoint(keras.callbacks.Callback):
         damaged.
     """
     self.passed_over = 0
-    state = tf.train.get_checkpoint_state(self._directory)
     damage = None
-    for path in reversed(state.all_model_checkpoint_paths if state else ()):
+    for path in reversed(self._paths()):
       try:
         self._trainer.restore(path)
       except tf.errors.NotFoundError:
@@ -95,7 +97,35 @@ class ServerCheckpoint(keras.callbacks.Callback):
     checkpoint = self._trainer.checkpoint
     # Whoever compiles the model anew has another server.
     if self._manager is None or self._manager.checkpoint is not checkpoint:
+      self._state()  # Which a manager reads, too.
       self._manager = tf.train.CheckpointManager(
-        checkpoint, self._directory, self._max_to_keep
+        checkpoint, self._directory, self._max_to_keep, checkpoint_name=_NAME
       )
     self._manager.save(checkpoint_number=epoch + 1)
+
+  def _paths(self) -> list[str]:
+    """Returns the checkpoints in the order in which they were written.
+
+    A machine that loses power may damage TensorFlow's list of them, too, which
+    is then written anew, by their numbers.
+    """
+    state = self._state()
+    if state is not None:
+      return list(state.all_model_checkpoint_paths)
+    names = tf.io.gfile.glob(os.path.join(self._directory, f"{_NAME}-*.index"))
+    found = [match for match in map(_INDEX.fullmatch, names) if match]
+    paths = [match[1] for match in sorted(found, key=lambda m: int(m[2]))]
+    if paths:
+      tf.compat.v1.train.update_checkpoint_state(
+        self._directory, paths[-1], all_model_checkpoint_paths=paths
+      )
+    return paths
+
+  def _state(self):
+    """Returns TensorFlow's list of the checkpoints, None if there is none."""
+    try:
+      return tf.train.get_checkpoint_state(self._directory)
+    except ValueError:
+      # It is empty, which TensorFlow would never get over.
+      tf.io.gfile.remove(os.path.join(self._directory, "checkpoint"))
+      return None

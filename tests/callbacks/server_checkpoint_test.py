@@ -73,6 +73,34 @@ class RestoreLatestTest(parameterized.TestCase):
     self.assertEqual(self.callback.restore_latest(), 0)
     self.assertEqual(self.callback.passed_over, 0)
 
+  @parameterized.product(share=(0.0, 0.5, None), damaged=(False, True))
+  def test_goes_by_the_numbers_where_the_list_is_damaged(self, share, damaged):
+    # 10 is the latest, though not by the alphabet.
+    for epoch in (8, 9):
+      self.trainer.number.assign(epoch + 1.0)
+      self.callback.on_epoch_end(epoch)
+    if damaged:
+      os.truncate(self._index(10), 0)
+    path = os.path.join(self.directory, "checkpoint")
+    if share is None:
+      os.remove(path)
+    else:
+      os.truncate(path, int(share * os.path.getsize(path)))
+    other = callbacks.ServerCheckpoint(self.trainer, self.directory)
+    expected = 9 if damaged else 10
+    self.assertEqual(other.restore_latest(), expected)
+    self.assertEqual(self.trainer.number.numpy(), expected)
+    self.assertEqual(other.passed_over, int(damaged))
+    other.on_epoch_end(expected)
+    self.assertEqual(other.restore_latest(), expected + 1)
+
+  def test_an_empty_list_keeps_nobody_from_beginning_anew(self):
+    directory = self.create_tempdir()
+    directory.create_file("checkpoint")
+    other = callbacks.ServerCheckpoint(self.trainer, directory.full_path)
+    other.on_epoch_end(0)
+    self.assertEqual(other.restore_latest(), 1)
+
   def test_without_any(self):
     other = callbacks.ServerCheckpoint(
       self.trainer, self.create_tempdir().full_path
