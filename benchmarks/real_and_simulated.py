@@ -5,9 +5,9 @@
 trains the same network with the same rule twice: on a local cluster of real
 processes, some of them slowed down, and in `keras.Model.fit` with simulated
 workers that take, and rest, as long as the real ones were recorded to. Test
-errors should agree within the noise of seeds, and the distributions of the
-staleness should be the same. It also says how good the server's forecasts were
-on the real cluster, beside forecasts of no change.
+errors should agree within the noise of seeds (p is that of no difference), and
+the distributions of the staleness should be the same. It also says how good the
+server's forecasts were on the real cluster, beside forecasts of no change.
 
 Every finished run is kept in --output_dir at once; started again with the same
 flags, it goes on where it was.
@@ -177,14 +177,17 @@ def _slowed(batches, worker, num_workers, seconds, spread):
 def _agreement_table(records) -> str:
   """Returns test errors and staleness, real beside replayed."""
   lines = [
-    "| rule | workers | test error: real | replayed | staleness, mean: real "
-    "| replayed | 95th percentile: real | replayed | overlap |",
-    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    "| rule | workers | test error: real | replayed | p "
+    "| staleness, mean: real | replayed | 95th percentile: real | replayed "
+    "| overlap |",
+    f"| --- |{9 * ' ---: |'}",
   ]
   for (rule, workers), pairs in _grouped(records).items():
     columns = []
+    sides = list(zip(*pairs, strict=True))
     for measure in (_errors, _mean_staleness, _high_staleness):
-      columns += [measure([pair[side] for pair in pairs]) for side in (0, 1)]
+      columns += map(measure, sides)
+    columns.insert(2, _p_value(*sides))
     overlaps = [_overlap(*pair) for pair in pairs]
     columns.append(f"{100 * statistics.fmean(overlaps):.0f} %")
     lines.append(f"| {rule} | {workers} | {' | '.join(columns)} |")
@@ -219,6 +222,19 @@ def _errors(runs) -> str:
   errors = [100 * run["test_error"] for run in runs]
   deviation = statistics.stdev(errors) if len(errors) > 1 else 0.0
   return f"{statistics.fmean(errors):.2f} ± {deviation:.2f}"
+
+
+def _p_value(real, replayed) -> str:
+  """Returns that of Welch's t-test of no difference between test errors."""
+  import scipy.stats
+
+  if len(real) < 2:
+    return ""
+  test = scipy.stats.ttest_ind(
+    *([run["test_error"] for run in runs] for runs in (real, replayed)),
+    equal_var=False,
+  )
+  return f"{test.pvalue:.2g}"
 
 
 def _shares(run) -> dict[int, float]:
