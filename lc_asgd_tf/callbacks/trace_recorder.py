@@ -23,8 +23,9 @@ class TraceRecorder(keras.callbacks.Callback):
   """Writes the delay of every push to a file for `lc_asgd_tf.delays.Trace`.
 
   A delay is what the worker reports with its push: the time from pull to
-  gradient, and that of its previous push and pull, which is 0 in the first
-  step of a dispatch. Before that, the worker has rested since it computed its
+  gradient, and that of its previous push and pull. Before the first step of a
+  dispatch nobody measures the latter: it is taken to be what it was last, and
+  the worker to have rested for the rest of the time since it computed its
   previous gradient. The file is a CSV with the columns `worker`, `seconds` and
   `rest_seconds`, one line per push in the order of arrival, and can be read at
   any time.
@@ -66,6 +67,7 @@ class TraceRecorder(keras.callbacks.Callback):
     self._read_at = 0.0
     self._pause = _PAUSE_SECONDS  # Half of the journal needs longer to fill.
     self._computed_at = {}  # When each worker had its latest gradient.
+    self._travel = {}  # How long its latest push and pull took.
 
   def on_train_begin(self, logs=None) -> None:
     """Begins the file; earlier pushes are not part of it."""
@@ -74,6 +76,7 @@ class TraceRecorder(keras.callbacks.Callback):
     self._half = len(rows) // 2
     self._pause = _PAUSE_SECONDS
     self._computed_at = {}
+    self._travel = {}
     is_begun = os.path.exists(self._path) and os.path.getsize(self._path) > 0
     if self._goes_on and is_begun:
       return
@@ -136,15 +139,19 @@ class TraceRecorder(keras.callbacks.Callback):
   def _step(self, row) -> tuple[float, float, float]:
     """Returns worker, delay and the rest before it."""
     report = journal.Report(*row)
-    delay = report.compute_seconds + report.communication_seconds
-    began_at = report.pulled_at - report.communication_seconds
-    rest = began_at - self._computed_at.get(report.worker, began_at)
-    self._computed_at[report.worker] = report.pulled_at + report.compute_seconds
-    return (
-      report.worker,
-      max(_SHORTEST_SECONDS, delay),
-      rest if rest >= _SHORTEST_REST_SECONDS else 0.0,
-    )
+    worker, travel = report.worker, report.communication_seconds
+    began_at = report.pulled_at - travel
+    rest = began_at - self._computed_at.get(worker, began_at)
+    if rest < _SHORTEST_REST_SECONDS:
+      rest = 0.0
+    if travel:
+      self._travel[worker] = travel
+    elif rest:
+      travel = min(rest, self._travel.get(worker, 0.0))
+      rest -= travel
+    self._computed_at[worker] = report.pulled_at + report.compute_seconds
+    delay = report.compute_seconds + travel
+    return worker, max(_SHORTEST_SECONDS, delay), rest
 
   def _append(self, report: journal.Report) -> None:
     lines = [

@@ -104,14 +104,28 @@ class TraceRecorderTest(absltest.TestCase):
     self.trainer.push(1, 1.0, 0.0, 11.0)
     self.trainer.push(0, 1.0, 0.5, 12.5)
     self.recorder.on_epoch_end(0)
-    # Its next dispatch begins at 17; worker 1 goes on without.
+    # Its next dispatch begins at 17, of which its push and pull took as long as
+    # they did last; worker 1 goes on without.
     self.recorder.on_epoch_begin(1)
     self.trainer.push(0, 1.0, 0.0, 17.0)
     self.trainer.push(1, 1.0, 0.25, 12.2505)
     self.recorder.on_epoch_end(1)
     self.assertEqual(
       self.path.read_text().splitlines()[1:],
-      ["0,2,0", "1,1,0", "0,1.5,0", "0,1,3.5", "1,1.25,0"],
+      ["0,2,0", "1,1,0", "0,1.5,0", "0,1.5,3", "1,1.25,0"],
+    )
+
+  def test_a_push_takes_no_longer_than_the_time_until_the_next_pull(self):
+    self._begin()
+    self.trainer.push(0, 2.0, 0.0, 10.0)
+    self.trainer.push(0, 1.0, 0.5, 12.5)
+    self.trainer.push(0, 1.0, 0.0, 13.75)
+    # A step that begins at once.
+    self.trainer.push(0, 1.0, 0.0, 14.7505)
+    self.recorder.on_epoch_end(0)
+    self.assertEqual(
+      self.path.read_text().splitlines()[1:],
+      ["0,2,0", "0,1.5,0", "0,1.25,0", "0,1,0"],
     )
 
   def test_does_not_take_lost_reports_for_a_rest(self):
