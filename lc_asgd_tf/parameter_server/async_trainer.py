@@ -53,7 +53,8 @@ class AsyncTrainer:
   weights, and the optimizer the server's slots. Create it after the strategy,
   which renames the devices of the process. Of the tables of
   `lc_asgd_tf.layers.SparseEmbedding`, workers pull and push only the rows that
-  their batches read.
+  their batches read. All of it but `reports` is for one thread, that of
+  callbacks.
 
   Args:
     model: any Keras model, compiled with an `lc_asgd_tf.AsyncOptimizer`.
