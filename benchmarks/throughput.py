@@ -10,9 +10,9 @@ those that wait being stopped; in each repetition every one of them trains for
 about the same time, in a random order, and ratios are taken within a
 repetition, so that a slow phase of the machine touches all sides.
 
-tf_keras and the loop run on TensorFlow's own servers, with as many threads;
-`tf_keras_tuned` runs on the servers of this package, whose idle threads sleep
-and which keep their memory (see docs/performance.md).
+tf_keras and the loop run on TensorFlow's own servers, with as many threads, 10
+steps per execution; `tf_keras_tuned` runs on the servers of this package, whose
+idle threads sleep and which keep their memory (see docs/performance.md), 100.
 
 Beside it stands the processor time per step of workers, ps and coordinator,
 which says where a step's time goes.

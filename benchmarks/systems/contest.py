@@ -197,7 +197,6 @@ def stock_cluster(workers: int) -> Iterator:
         [sys.executable, "-m", "benchmarks.systems.stock_server"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
         env=environ | settings | {"TF_CONFIG": specification.tf_config(*task)},
       )
       stack.callback(process.kill)
@@ -206,7 +205,8 @@ def stock_cluster(workers: int) -> Iterator:
       tasks.append(process)
       pids[f"{task[0]} {task[1]}"] = process.pid
     for process in tasks:
-      process.stdout.readline()
+      if not process.stdout.readline():
+        raise RuntimeError("A task of TensorFlow's own has ended.")
     strategy = tf.distribute.ParameterServerStrategy(
       specification.cluster_resolver()
     )

@@ -121,6 +121,7 @@ def main() -> None:
       target=_work, args=(theirs, options, worker, port), daemon=True
     )
     process.start()
+    theirs.close()  # Or nobody would hear of its end.
     cluster.bind_worker(process.pid, worker, options.workers)
     pipes.append(pipe)
     pids[f"worker {worker}"] = process.pid

@@ -5,6 +5,8 @@ import importlib.metadata
 import os
 import platform
 import random
+import signal
+import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -36,6 +38,9 @@ def play(
   """
   shuffled = random.Random(0)
   turns = {name: [] for name in commands}
+  # Systems that wait would stay stopped for good.
+  for ending in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(ending, lambda number, frame: sys.exit(128 + number))
   with contextlib.ExitStack() as stack:
     systems, steps = {}, {}
     for name, command in commands.items():
