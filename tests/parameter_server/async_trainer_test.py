@@ -390,6 +390,32 @@ class CallsTest(cluster_case.ClusterTestCase):
     self.assertEqual(set(threads), {str(lessons["main_thread"])})
 
 
+class DispatchSizeTest(parameterized.TestCase):
+  @parameterized.parameters(
+    # At first, then half a second's, and never too many.
+    (10_000, None, 1, 16),
+    (10_000, 40.0, 1, 20),
+    (10_000, 0.1, 1, 1),
+    (10_000, 1e6, 1, 256),
+    # Towards the end of the epoch a quarter of the rest, of two workers.
+    (40, 1e6, 1, 10),
+    (41, 1e6, 1, 11),
+    (1, 1e6, 1, 1),
+    # As the user wants.
+    (10_000, 1e6, 50, 50),
+    (30, 1e6, 50, 30),
+  )
+  def test_by_default(self, remaining, speed, steps_per_execution, expected):
+    trainer = mock.Mock(
+      _steps_per_dispatch=None,
+      _speed=speed,
+      num_workers=2,
+      **{"model.steps_per_execution": steps_per_execution},
+    )
+    size = lc_asgd_tf.AsyncTrainer._dispatch_size(trainer, remaining)
+    self.assertEqual(size, expected)
+
+
 class ResultTest(absltest.TestCase):
   def test_a_result_that_was_lost_raises_why(self):
     error = tf.errors.InternalError(None, None, "no such request")

@@ -500,6 +500,12 @@ class PreemptibleWorkerTest(UsersClusterTestCase):
       before = self.pushes(1)
       self.tasks["worker", 1] = self.serve("worker", 1)
       self.wait_until(lambda before=before: self.pushes(1) > before)
+    pushes = [float(row["pushes"]) for row in self.rows("history.csv")]
+    self.assertGreaterEqual(min(pushes), 100)
+    # The last push of who is dead may arrive when another goes on in its place.
+    surplus = sum(pushes) - 100 * len(pushes)
+    per_death = 2 if optimizer == "ssgd" else 1  # The rest of its round, too.
+    self.assertLessEqual(surplus, self.DEATHS * per_death)
 
 
 class MainJobTest(parameterized.TestCase):
