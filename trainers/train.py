@@ -65,8 +65,10 @@ def main(argv: list[str]) -> int:
   )
 
   from lc_asgd_tf import errors
-  from trainers import run_directory
+  from trainers import interrupts, run_directory
 
+  interrupted = interrupts.Interrupts()
+  interrupted.listen()
   output = output_flags.read()
   if output.tensorboard and not importlib.util.find_spec("tensorboard"):
     raise errors.UserError(
@@ -99,7 +101,7 @@ def main(argv: list[str]) -> int:
           bind_workers=options.bind_workers,
         )
       try:
-        result = _train(stack, external, local, directory)
+        result = _train(stack, external, local, interrupted, directory)
       except (KeyboardInterrupt, tf.errors.OpError, RuntimeError) as error:
         _blame_lost(external, error, directory)
         if cluster_lib.hides_interrupt(error):
@@ -145,7 +147,7 @@ def _check_is_chief(specification) -> None:
     )
 
 
-def _train(stack, external, local, directory) -> dict[str, object]:
+def _train(stack, external, local, interrupted, directory) -> dict[str, object]:
   """Does everything that may fail for the user's reasons, then trains."""
   import keras
 
@@ -228,7 +230,9 @@ def _train(stack, external, local, directory) -> dict[str, object]:
     initial_epoch=initial_epoch,
     steps_per_epoch=steps_per_epoch,
     validation_data=test,
-    callbacks=_callbacks(trainer, checkpoint, dataset, local, directory),
+    callbacks=_callbacks(
+      trainer, checkpoint, dataset, local, interrupted, directory
+    ),
     verbose=1 if sys.stdout.isatty() else 2,
   )
   scores = model.evaluate(test, return_dict=True, verbose=0)
@@ -273,7 +277,9 @@ def _restore(checkpoint, directory, epochs) -> int:
   return initial_epoch
 
 
-def _callbacks(trainer, checkpoint, dataset, local, directory) -> list:
+def _callbacks(
+  trainer, checkpoint, dataset, local, interrupted, directory
+) -> list:
   """Returns the callbacks of a run, in the order in which they are called."""
   import keras
 
@@ -299,13 +305,15 @@ def _callbacks(trainer, checkpoint, dataset, local, directory) -> list:
     ),
     checkpoint,
   ]
-  if local is not None:
-    # The cluster interrupts this thread when a task dies; but an interrupt that
-    # comes within a finalizer is lost, and the other workers would go on.
-    check = keras.callbacks.LambdaCallback(
-      on_train_batch_end=lambda batch, logs: local.check(),
-    )
-    callbacks.append(check)
+
+  def check(batch, logs):
+    del batch, logs
+    if local is not None:
+      # It interrupts this thread when a task dies.
+      local.check()
+    interrupted.check()
+
+  callbacks.append(keras.callbacks.LambdaCallback(on_train_batch_end=check))
   if output.record_trace:
     callbacks.append(
       lc_asgd_tf.callbacks.TraceRecorder(
