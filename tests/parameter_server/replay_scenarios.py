@@ -41,11 +41,9 @@ def _batches(worker):
 
 
 def replayed(strategy):
-  """Rules whose pulls are the server's weights, with momentum."""
+  """One rule that reads no snapshot, and one that does, with momentum."""
   rules = {
     "asgd": compensation.Uncompensated(),
-    "gap_aware": compensation.GapAware(),
-    "dc_asgd": compensation.DelayCompensatedAdaptive(),
     # What predictors learn depends on when they do.
     "lc_asgd": compensation.LossCompensated(ratio=0.5, brake=0.0, window=False),
   }

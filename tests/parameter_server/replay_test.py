@@ -11,7 +11,7 @@ class ReplayTest(cluster_case.ClusterTestCase):
   NUM_WORKERS = 3
   SCENARIOS = ("replayed",)
 
-  @parameterized.parameters("asgd", "gap_aware", "dc_asgd", "lc_asgd")
+  @parameterized.parameters("asgd", "lc_asgd")
   def test_every_push_is_of_the_weights_that_its_worker_had_pulled(self, rule):
     result = self.results["replayed"][rule]
     staleness, replayed = result["staleness"]
