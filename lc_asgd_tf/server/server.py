@@ -335,7 +335,9 @@ class Server:
     """
     with tf.device(self.devices[0]):
       now = tf.convert_to_tensor(self.ledger.version.value)
-      rows = tf.convert_to_tensor(self.ledger.rows.value)
+      # Not before it, or a push in between would be missing from the rows.
+      with tf.control_dependencies([now]):
+        rows = tf.convert_to_tensor(self.ledger.rows.value)
       loss, staleness = self._learn(rows, first, now)
       if loss is not None:
         self.ledger.loss_forecast.assign(loss)

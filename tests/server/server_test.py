@@ -1193,6 +1193,26 @@ class PredictionTest(parameterized.TestCase):
     np.testing.assert_allclose(ledger.step_forecast[:2], [1.0, 1.0], atol=0.5)
     self.assertEqual(ledger.step_forecast[2], -1.0)
 
+  def test_learn_reads_the_reports_after_their_number(self):
+    """A push in between is one too many, and not one that is missing."""
+    holt = predictors.HoltLossPredictor()
+    server = _Driver([[1.0]], _LOSS(), loss_predictor=holt).server
+    learn = tf.function(server.learn, autograph=False)
+    graph = learn.get_concrete_function(tf.TensorSpec([], tf.int64)).graph
+
+    def read(variable):
+      handle = graph.capture(variable.value.handle)
+      (operation,) = [
+        each for each in handle.consumers() if each.type == "ReadVariableOp"
+      ]
+      return operation
+
+    rows, now = read(server.ledger.rows), read(server.ledger.version)
+    before = set(rows.control_inputs)
+    for operation in list(before):
+      before |= {tensor.op for tensor in operation.inputs}
+    self.assertIn(now, before)
+
   @parameterized.parameters(
     predictors.HoltLossPredictor, predictors.LSTMLossPredictor
   )
