@@ -99,16 +99,18 @@ def _end_with_parent() -> None:
 def _next(results, workers):
   """Returns the next result; raises if it can never come."""
   while True:
-    alive = all(worker.is_alive() or not worker.exitcode for worker in workers)
+    # Before the look, after which what they had put there is not to come.
+    codes = [worker.exitcode for worker in workers]
     try:
       return results.get(timeout=_SECONDS_BETWEEN_LOOKS)
     except queue.Empty:
-      if not alive:
-        codes = {worker.exitcode for worker in workers} - {0, None}
+      # One that is done ends with 0, but then others are not.
+      if any(codes) or None not in codes:
+        code = next(filter(None, codes), 0)
         raise errors.UserError(
-          f"a process of the comparison died (exit code {codes.pop()}), of too "
-          "little memory perhaps: run it again to go on where it was, with "
-          "smaller --processes."
+          f"a process of the comparison died (exit code {code}), of too little "
+          "memory perhaps: run it again to go on where it was, with smaller "
+          "--processes."
         ) from None
 
 

@@ -48,6 +48,12 @@ def _killed(cells):
   os.kill(os.getpid(), 9)
 
 
+def _quits(cells):
+  yield cells[0], {}
+  time.sleep(1)
+  os._exit(0)
+
+
 def _endless(cells):
   yield cells[0], {"process": os.getpid()}
   time.sleep(600)
@@ -105,6 +111,12 @@ class RunnerTest(absltest.TestCase):
     results = runner.run(_CELLS[:3], _killed, 1)
     next(results)
     with self.assertRaisesRegex(errors.UserError, "died .exit code -9"):
+      next(results)
+
+  def test_a_process_that_ends_too_early(self):
+    results = runner.run(_CELLS[:3], _quits, 1)
+    next(results)
+    with self.assertRaisesRegex(errors.UserError, "died .exit code 0"):
       next(results)
 
   def test_nothing_outlives_a_killed_comparison(self):
