@@ -198,10 +198,11 @@ def _check_logits(model: keras.Model, name: str, num_classes: int) -> None:
 
 
 def _ends_in_softmax(model: keras.Model) -> bool:
-  """Whether the last layer, or its activation, is a softmax."""
-  last = model.layers[-1]
+  """Whether the output is a softmax's: a layer's, or an operation's."""
+  last = model.outputs[0]._keras_history.operation
+  if isinstance(last, keras.Model):
+    return _ends_in_softmax(last)
+  # Layer and operation have the same name, and the latter no public one.
+  is_softmax = type(last).__name__ == keras.layers.Softmax.__name__
   activation = getattr(last, "activation", None)
-  return (
-    isinstance(last, keras.layers.Softmax)
-    or activation is keras.activations.softmax
-  )
+  return is_softmax or activation is keras.activations.softmax

@@ -377,6 +377,15 @@ class LoadedModelTest(parameterized.TestCase):
   def test_softmax(self, layers):
     model = keras.Sequential([keras.Input((4,)), *layers])
     self._assert_error("ends in a softmax", _save(self.directory, model))
+    inputs = keras.Input((4,))
+    nested = keras.Model(inputs, model(inputs))
+    self._assert_error("ends in a softmax", _save(self.directory, nested))
+
+  @parameterized.parameters(keras.ops.softmax, keras.activations.softmax)
+  def test_softmax_that_is_no_layer(self, softmax):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, softmax(keras.layers.Dense(3)(inputs)))
+    self._assert_error("ends in a softmax", _save(self.directory, model))
 
   def test_logits_of_low_precision(self):
     model = keras.Sequential(
