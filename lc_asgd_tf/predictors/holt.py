@@ -51,9 +51,10 @@ class HoltLossPredictor(loss_predictor.LossPredictor):
 
   def forecast(self, rows, now):
     """Returns the trend line."""
-    del rows
+    del rows, now
     level, slope, origin, count = self._trend()
-    drawn = tf.where(count >= _WARM_UP, tf.cast(now, tf.float64), -1.0)
+    followed = tf.cast(self._followed.value, tf.float64)
+    drawn = tf.where(count >= _WARM_UP, followed, -1.0)
     return forecast_lib.Forecast(level, slope, origin, drawn)
 
   def _trend(self):

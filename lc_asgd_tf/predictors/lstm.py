@@ -68,7 +68,7 @@ class LSTMLossPredictor(
     head = keras.initializers.VarianceScaling(
       0.01, "fan_avg", "uniform", seed=self.seed
     )
-    self._build_network(2, 2, head, "loss_predictor")
+    self._build_network(num_workers, 2, 2, head, "loss_predictor")
     # A ring like the journal: row n is the trend after n reports, and n.
     trends = np.tile(_NO_TREND, [journal.capacity_for(num_workers), 1])
     trends[0, -1] = 0.0

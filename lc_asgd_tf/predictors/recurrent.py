@@ -1,6 +1,12 @@
 """What the predictors that are Keras LSTMs have in common."""
 
+import math
+import operator
+
 import keras
+
+from lc_asgd_tf import errors
+from lc_asgd_tf.predictors import journal
 
 
 class RecurrentPredictor:
@@ -12,6 +18,10 @@ class RecurrentPredictor:
     learning_rate: Adam's.
     batch_size: how many reports one training step takes together.
     seed: of the network's initial weights.
+
+  Raises:
+    TypeError: if a number of something is no int.
+    ValueError: if it is less than 1, or the learning rate is not positive.
   """
 
   def __init__(
@@ -22,20 +32,33 @@ class RecurrentPredictor:
     batch_size: int = 32,
     seed: int = 0,
   ) -> None:
-    self.units = units
-    self.window = window
-    self.learning_rate = learning_rate
-    self.batch_size = batch_size
+    self.units = _check_count("units", units)
+    self.window = _check_count("window", window)
+    if not 0 < learning_rate < math.inf:
+      raise ValueError(
+        f"learning_rate must be a positive number, got {learning_rate!r}."
+      )
+    # Keras takes no integer.
+    self.learning_rate = float(learning_rate)
+    self.batch_size = _check_count("batch_size", batch_size)
     self.seed = seed
 
   def _build_network(
     self,
+    num_workers: int,
     features: int,
     outputs: int,
     head_initializer: str | keras.initializers.Initializer,
     name: str,
   ) -> None:
     """Creates the network and Adam's state, on the current device."""
+    capacity = journal.capacity_for(num_workers)
+    if self.window >= capacity:
+      raise errors.UserError(
+        f"window={self.window} is more than the server remembers, which is the "
+        f"latest {capacity} reports of {num_workers} workers: choose a smaller "
+        "one."
+      )
     self.network = keras.Sequential(
       [
         keras.Input((self.window, features)),
@@ -78,3 +101,13 @@ class RecurrentPredictor:
   def from_config(cls, config: dict[str, object]) -> "RecurrentPredictor":
     """Returns the predictor that `get_config` described, not built."""
     return cls(**config)
+
+
+def _check_count(name: str, value: int) -> int:
+  try:
+    value = operator.index(value)
+  except TypeError:
+    raise TypeError(f"{name} must be an int, got {value!r}.") from None
+  if value < 1:
+    raise ValueError(f"{name} must be at least 1, got {value}.")
+  return value

@@ -19,7 +19,7 @@ def get(
   """
   if isinstance(identifier, loss_predictor.LossPredictor):
     return identifier
-  if identifier in LOSS_PREDICTORS:
+  if isinstance(identifier, str) and identifier in LOSS_PREDICTORS:
     return LOSS_PREDICTORS[identifier]()
   raise ValueError(
     f"Unknown loss predictor {identifier!r}: use one of "

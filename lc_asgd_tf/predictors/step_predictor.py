@@ -43,8 +43,8 @@ class StepPredictor(recurrent.RecurrentPredictor):
 
   def build(self, num_workers: int) -> None:
     """Creates the network and its optimizer's state, on the current device."""
-    del num_workers  # The network is the same for any.
-    self._build_network(4, 1, "zeros", "step_predictor")
+    # It is the same for any.
+    self._build_network(num_workers, 4, 1, "zeros", "step_predictor")
 
   def _log_staleness(self, rows, workers, before, now):
     """Predicts log(1 + tau) from each worker's reports before a given one.

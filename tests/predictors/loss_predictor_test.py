@@ -1,5 +1,8 @@
 """Tests for the predictors of the loss."""
 
+import re
+from concurrent import futures
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -187,10 +190,11 @@ class LossPredictorTest(parameterized.TestCase):
     mine = predictors.LSTMLossPredictor(units=3)
     self.assertIs(predictors.get(mine), mine)
 
-  @parameterized.parameters("arima", "", None, 7)
+  @parameterized.parameters("arima", "", None, 7, [["lstm"]])
   def test_get_refuses_what_it_does_not_know(self, identifier):
+    name = re.escape(repr(identifier))
     with self.assertRaisesRegex(
-      ValueError, f"Unknown loss predictor {identifier!r}.*lstm, holt"
+      ValueError, f"Unknown loss predictor {name}.*lstm, holt"
     ):
       predictors.get(identifier)
 
@@ -208,8 +212,54 @@ class LossPredictorTest(parameterized.TestCase):
     self.assertEqual(vars(restored), vars(predictor))
     self.assertEqual(restored.get_config(), predictor.get_config())
 
+  @parameterized.product(
+    predictor=(predictors.LSTMLossPredictor, predictors.StepPredictor),
+    case=(
+      ({"units": 0}, ValueError, "units must be at least 1, got 0"),
+      ({"units": 2.5}, TypeError, "units must be an int, got 2.5"),
+      ({"window": 0}, ValueError, "window must be at least 1, got 0"),
+      ({"batch_size": "x"}, TypeError, "batch_size must be an int, got 'x'"),
+      ({"learning_rate": 0}, ValueError, "learning_rate must be a positive"),
+      ({"learning_rate": np.inf}, ValueError, "learning_rate must be a posi"),
+    ),
+  )
+  def test_networks_refuse_bad_arguments(self, predictor, case):
+    arguments, error, message = case
+    with self.assertRaisesRegex(error, message):
+      predictor(**arguments)
+
+  @parameterized.parameters(
+    (predictors.LSTMLossPredictor, 3, 1024),
+    (predictors.StepPredictor, 100, 1600),
+  )
+  def test_networks_see_no_more_than_there_is(self, new, num_workers, capacity):
+    with self.assertRaisesRegex(ValueError, f"latest {capacity} reports"):
+      new(units=2, window=capacity).build(num_workers)
+    # An integer is a rate, too.
+    new(units=2, window=capacity - 1, learning_rate=1).build(num_workers)
+
 
 class HoltTest(parameterized.TestCase):
+  def test_callers_at_once_take_no_report_twice(self):
+    pushes = 300
+    rows = reports.ring(reports.simulate(_SECONDS, pushes, _decaying))
+
+    def trend(threads):
+      holt = _built("holt")
+      follow = tf.function(holt.follow, autograph=False)
+      follow(rows, number(0), number(1))
+
+      def run():
+        for last in range(2, pushes + 1):
+          follow(rows, number(last - 1), number(last))
+
+      with futures.ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(run) for _ in range(threads)]:
+          done.result()
+      return holt.forecast(rows, number(pushes))
+
+    np.testing.assert_array_equal(trend(4), trend(1))
+
   @parameterized.product(num_workers=(1, 2, 8, 128), chunk=(1, 7, 64))
   def test_follows_the_recursion(self, num_workers, chunk):
     rows = reports.simulate(_SECONDS, 64, _decaying, seed=num_workers)
