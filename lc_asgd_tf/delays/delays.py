@@ -75,10 +75,13 @@ def check_positive(name: str, value: float) -> float:
   Raises:
     ValueError: if it is not finite or not positive.
   """
-  value = float(value)
-  if not (np.isfinite(value) and value > 0):
-    raise ValueError(f"{name} must be a positive number, got {value}.")
-  return value
+  try:
+    number = float(value)
+  except (TypeError, ValueError):
+    number = 0.0
+  if not (np.isfinite(number) and number > 0):
+    raise ValueError(f"{name} must be a positive number, got {value!r}.")
+  return number
 
 
 def gamma(

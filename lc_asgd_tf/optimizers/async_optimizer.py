@@ -113,7 +113,8 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
       raise TypeError(
         f"delays must be an lc_asgd_tf.delays.Delays, got {delays!r}."
       )
-    inner_optimizer = keras.optimizers.get(inner_optimizer)
+    if isinstance(inner_optimizer, (str, dict)):
+      inner_optimizer = keras.optimizers.get(inner_optimizer)
     if not isinstance(inner_optimizer, keras.optimizers.Optimizer):
       raise TypeError(
         "inner_optimizer must be a keras.optimizers.Optimizer, got "

@@ -305,10 +305,10 @@ class ArgumentsTest(parameterized.TestCase):
       lambda value: delays.Heterogeneous(spread=value),
       lambda value: delays.HeavyTailed(tail=value),
     ),
-    value=(0, -0.5, float("nan"), float("inf"), "fast"),
+    value=(0, -0.5, float("nan"), float("inf"), "fast", None),
   )
   def test_refuses_what_is_not_positive(self, new, value):
-    with self.assertRaises(ValueError):
+    with self.assertRaisesRegex(ValueError, f"positive number, got {value!r}"):
       new(value)
 
   @parameterized.parameters(

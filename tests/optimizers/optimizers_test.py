@@ -236,10 +236,14 @@ class ErrorTest(AsyncTestCase):
     with self.assertRaisesRegex(ValueError, "belong to the inner optimizer"):
       optimizer(inner_optimizer=keras.optimizers.Adam(0.1), **arguments)
 
-  @parameterized.parameters(7, None, "no_such_optimizer")
+  @parameterized.parameters(7, None, keras.optimizers.SGD)
   def test_refuses_what_is_no_optimizer(self, inner_optimizer):
-    with self.assertRaises((TypeError, ValueError)):
+    with self.assertRaisesRegex(TypeError, "^inner_optimizer must be a keras"):
       lc_asgd_tf.AsyncOptimizer(inner_optimizer)
+
+  def test_refuses_an_optimizer_that_keras_does_not_know(self):
+    with self.assertRaisesRegex(ValueError, "no_such_optimizer"):
+      lc_asgd_tf.AsyncOptimizer("no_such_optimizer")
 
   @parameterized.named_parameters(
     ("predictor", lambda: lc_asgd_tf.LCASGD(loss_predictor="arima")),
