@@ -2,6 +2,7 @@
 
 import keras
 
+from lc_asgd_tf import errors
 from lc_asgd_tf.callbacks import server_weights
 
 
@@ -14,14 +15,22 @@ class PlainBatchNormalization(server_weights.ServerWeights):
   batch normalization would, and validation sees those of the worker that pushed
   last, since it would have overwritten the server's.
 
-  It must be there from the first `fit` on. The workers' statistics are not
-  saved with the model.
+  It must be there from the first `fit` on, and the model be built by then. The
+  workers' statistics are not saved with the model.
+
+  Raises:
+    ValueError: from `fit`, if either is not so.
   """
 
   def on_train_begin(self, logs=None) -> None:
     """Gives every worker its own moving statistics."""
     super().on_train_begin(logs)
-    simulation = self._simulation()
+    optimizer, simulation = self._optimizer(), self._simulation()
+    if optimizer and optimizer.num_workers > 1 and not simulation:
+      raise errors.UserError(
+        "PlainBatchNormalization must know the layers' statistics before "
+        "training begins: let the model begin with keras.Input, or build it."
+      )
     if simulation and not simulation.carries_buffers:
       simulation.carry_buffers(
         [

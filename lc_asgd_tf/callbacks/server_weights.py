@@ -23,7 +23,8 @@ class ServerWeights(keras.callbacks.Callback):
 
   Weights that somebody sets meanwhile, between two calls of `fit` or in
   another callback, become the server's and every worker's; at the end of a
-  batch only with `at_batch_end`. After an interruption, such as Ctrl-C, the
+  batch only with `at_batch_end`. They are overlooked where they are, to the
+  bit, the snapshot that the model would hold if nobody had set any. After an interruption, such as Ctrl-C, the
   model still holds a snapshot, until
   `model.optimizer.finalize_variable_values(model.trainable_variables)`.
 
@@ -83,22 +84,29 @@ class ServerWeights(keras.callbacks.Callback):
     """Takes over weights that were set since training last ended."""
     self._check_others()
     if optimizer := self._optimizer():
+      self._check(optimizer)
       optimizer.shows_server_weights = True
     if simulation := self._simulation():
-      if simulation.needs_loss and self.model.optimizer is not optimizer:
-        raise errors.UserError(
-          "This rule needs the loss, which Keras's LossScaleOptimizer keeps "
-          "from it under mixed_float16: use mixed_bfloat16, or compile with "
-          "auto_scale_loss=False."
-        )
-      for layer in self.model._flatten_layers():
-        if isinstance(layer, keras.layers.SpectralNormalization):
-          raise errors.UserError(
-            f"Layer {layer.name!r} assigns its weights in the forward pass: "
-            "one simulated worker's snapshot would be normalized, and not the "
-            "server's weights. Set num_workers=1, or leave it out."
-          )
       simulation.adopt_changes()
+
+  def _check(self, optimizer):
+    """Refuses what does not work with simulated workers, built or not."""
+    if optimizer.num_workers == 1:
+      return
+    is_wrapped = self.model.optimizer is not optimizer
+    if is_wrapped and optimizer.compensation.uses_prediction:
+      raise errors.UserError(
+        "This rule needs the loss, which Keras's LossScaleOptimizer keeps "
+        "from it under mixed_float16: use mixed_bfloat16, or compile with "
+        "auto_scale_loss=False."
+      )
+    for layer in self.model._flatten_layers():
+      if isinstance(layer, keras.layers.SpectralNormalization):
+        raise errors.UserError(
+          f"Layer {layer.name!r} assigns its weights in the forward pass: "
+          "one simulated worker's snapshot would be normalized, and not the "
+          "server's weights. Set num_workers=1, or leave it out."
+        )
 
   def _check_others(self):
     """Refuses simulated workers of which nobody would show the server's."""

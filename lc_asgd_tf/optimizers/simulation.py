@@ -57,8 +57,11 @@ class Simulation:
         )
     self._learns = loss_predictor is not None
     self._buffers = None
-    # The weights that `show_server_weights` last showed; None before.
-    self._shown = None
+    # Whether a train step has been traced.
+    self._has_stepped = False
+    # The weights that were last shown as the server's, and when: at which
+    # version, as long as nobody has pushed since. None before.
+    self._shown = self._shown_at = None
     # Variables that Keras creates while it traces have no value until it is
     # done; the first push finds it in the model.
     self._adopts_at_first_push = not all(
@@ -96,11 +99,6 @@ class Simulation:
     return state + self.workers.variables
 
   @property
-  def needs_loss(self) -> bool:
-    """Whether the train step must show the optimizer the loss."""
-    return self._learns
-
-  @property
   def carries_buffers(self) -> bool:
     """Whether workers have variables of their own beside snapshots."""
     return self._buffers is not None
@@ -109,7 +107,16 @@ class Simulation:
     """Gives each worker its own values of some non-trainable variables.
 
     Must be called before the train step is traced.
+
+    Raises:
+      UserError: if it is too late.
     """
+    if self._has_stepped:
+      raise errors.UserError(
+        "Workers have shared the moving statistics so far: give fit "
+        "PlainBatchNormalization from the first call on, or compile the model "
+        "with a new optimizer."
+      )
     self._buffers = worker_buffers.WorkerBuffers(
       variables, self._optimizer.num_workers
     )
@@ -120,6 +127,7 @@ class Simulation:
     variables: Sequence[keras.Variable] | None,
   ) -> None:
     """Pushes for the worker whose turn it is, and loads the next one."""
+    self._has_stepped = True
     if not self._optimizer.shows_server_weights:
       warnings.warn(
         "During training the model holds the snapshot of one simulated worker: "
@@ -201,6 +209,7 @@ class Simulation:
 
   def _show(self) -> None:
     self._shown = self.server.shards[0].current()
+    self._shown_at = self._version()
     self._load(self._shown)
     if self._buffers is not None:
       self._buffers.load_latest()
@@ -219,15 +228,18 @@ class Simulation:
   def adopt_changes(self) -> None:
     """Makes weights that somebody has set in the model everybody's.
 
-    It held w, w as it was shown (`keras.callbacks.SwapEMAWeights` changes w on
-    the server), or a snapshot.
+    It held w, a snapshot, or w as it was shown, if nobody has pushed since
+    (`keras.callbacks.SwapEMAWeights` changes w on the server).
     """
     held = self._held()
     ours = [self.server.shards[0].current(), self.workers.snapshot()]
-    if self._shown is not None:
+    if self._shown_at == self._version():
       ours.append(self._shown)
     if not any(_same_bits(held, known) for known in ours):
       self._adopt()
+
+  def _version(self) -> int:
+    return int(self.server.ledger.version.numpy())
 
   def _held(self) -> tf.Tensor:
     return self._packing.pack([v.value for v in self._variables])
@@ -268,10 +280,11 @@ class Simulation:
     self._optimizer._filter_empty_gradients(gradients, variables)
     known = {index(v): g for v, g in zip(variables, gradients, strict=True)}
     if len(known) != len(self._variables):
-      raise ValueError(
+      raise errors.UserError(
         f"The optimizer was built with {len(self._variables)} variables and "
-        f"got the gradients of {len(known)}: simulated workers always train "
-        "all of them."
+        f"got the gradients of {len(known)}, but simulated workers always "
+        "train all of them: after freezing layers compile the model with a new "
+        "optimizer, as from_config(get_config()) makes it."
       )
     scale = self._optimizer.inner_optimizer.loss_scale_factor
     if scale is not None:

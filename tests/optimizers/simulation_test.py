@@ -580,12 +580,26 @@ class CountTest(_SimulationTestCase):
 
 
 class ServerWeightsTest(_SimulationTestCase):
-  def test_refuses_what_assigns_weights_in_the_forward_pass(self):
+  @parameterized.parameters([()], [(keras.Input((4,)),)])
+  def test_refuses_what_assigns_weights_in_the_forward_pass(self, begin):
     layer = keras.layers.SpectralNormalization(keras.layers.Dense(1))
-    model = keras.Sequential([keras.Input((4,)), layer])
+    model = keras.Sequential([*begin, layer])
     model.compile(_asgd(3), "mse")
     with self.assertRaisesRegex(ValueError, "assigns its weights in the"):
       model.fit(_X, _Y, verbose=0, callbacks=[_ServerWeights()])
+
+  @parameterized.parameters(0.0, 1e-3)
+  def test_takes_over_weights_that_it_has_shown_before(self, change):
+    """As who goes back to the end of an epoch, after some steps too many."""
+    model, _ = _fit(_asgd())
+    weights = [weight + change for weight in model.get_weights()]
+    # Until no worker has these for its snapshot any more.
+    for _ in range(2 * model.optimizer.num_workers):
+      model.train_on_batch(_X[:_BATCH], _Y[:_BATCH])
+    model.set_weights(weights)
+    model.optimizer.learning_rate = 0.0
+    _fit_on(model, 1)
+    self.assert_same_bits(model.get_weights(), weights)
 
   def test_validation_sees_the_server(self):
     # Before the callback, so that it does not owe anything to it.
