@@ -6,6 +6,7 @@ import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 import lc_asgd_tf
+from lc_asgd_tf import errors
 
 _BATCH = 16
 _X = (
@@ -57,6 +58,20 @@ class PreciseBatchNormalizationTest(parameterized.TestCase):
     callbacks.append(lc_asgd_tf.callbacks.PreciseBatchNormalization(_DATA))
     model.fit(_DATA, epochs=2, verbose=0, callbacks=callbacks)
     self.assert_precise(model)
+
+  def test_refuses_renorm_before_any_step(self):
+    model = keras.Sequential(
+      [
+        keras.Input((4,)),
+        keras.layers.BatchNormalization(renorm=True),
+        keras.layers.Dense(1),
+      ]
+    )
+    model.compile("sgd", "mse")
+    precise = lc_asgd_tf.callbacks.PreciseBatchNormalization(_DATA)
+    with self.assertRaisesRegex(errors.UserError, "renorm=True"):
+      model.fit(_DATA, verbose=0, callbacks=[precise])
+    self.assertEqual(int(model.optimizer.iterations), 0)
 
   def test_validation_and_end_of_epoch_see_them(self):
     seen = []

@@ -57,6 +57,15 @@ class RestoreLatestTest(parameterized.TestCase):
     self.assertEqual(self.trainer.number.numpy(), expected)
     self.assertEqual(self.callback.passed_over, 4 - expected)
 
+  def test_saves_the_server_that_there_is(self):
+    # A model that is compiled anew has another one.
+    self.trainer.number = tf.Variable(7.0)
+    self.trainer.checkpoint = tf.train.Checkpoint(number=self.trainer.number)
+    self.callback.on_epoch_end(4)
+    self.trainer.number.assign(0.0)
+    self.assertEqual(self.callback.restore_latest(), 5)
+    self.assertEqual(self.trainer.number.numpy(), 7.0)
+
   def test_says_that_all_are_damaged(self):
     for epochs in (2, 3, 4):
       os.truncate(self._index(epochs), 0)

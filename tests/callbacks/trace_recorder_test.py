@@ -97,6 +97,26 @@ class TraceRecorderTest(absltest.TestCase):
     self.recorder.on_epoch_end(0)
     self._assert_recorded(0)
 
+  def test_another_fit_knows_nothing_of_the_last(self):
+    for _ in range(2):
+      self._begin()
+      self.trainer.push(0, 1.0, 0.0, 10.0)
+      self.trainer.push(0, 1.0, 0.0, 13.0)
+      self.recorder.on_epoch_end(0)
+      lines = self.path.read_text().splitlines()
+      self.assertEqual(lines[1:], ["0,1,0", "0,1,2"])
+      # Which has a journey, and ends where the other one must not begin.
+      self.trainer.push(0, 1.0, 0.5, 14.5)
+      self.recorder.on_epoch_end(0)
+
+  def test_slow_pushes_do_not_make_it_read_less_often(self):
+    self._begin()
+    for step, (seconds, pushes) in enumerate(((1, 8), (60, 1), (0.5, 8))):
+      self._push(*range(self.trainer.version, self.trainer.version + pushes))
+      self.clock.return_value += seconds
+      self.recorder.on_train_batch_end(step)
+    self.assertEqual(self.trainer.readings, 3)
+
   def test_records_rests(self):
     self._begin()
     # Worker 0 computes from 10 to 12, and from 12.5, after its push, to 13.5.

@@ -154,6 +154,51 @@ class ProgramTest(parameterized.TestCase):
     self.assertNotEqual(other[0]["test_loss"], first[0]["test_loss"])
 
 
+class RecordTest(absltest.TestCase):
+  def test_says_of_every_epoch_what_reports_need(self):
+    cell, runs, _ = _first_run("lc_asgd")
+    result, _ = runs(dataclasses.replace(cell, epochs=20))
+    history = result["history"]
+    measured = [
+      number
+      for number, epoch in enumerate(history, start=1)
+      if "test_error" in epoch
+    ]
+    self.assertEqual(measured, list(range(2, 21, 2)))
+    self.assertEqual(history[-1]["test_error"], result["test_error"])
+    counts, pushes = result["staleness"], 20 * _STEPS
+    self.assertEqual(sum(counts.values()), pushes)
+    self.assertAlmostEqual(
+      sum(int(tau) * count for tau, count in counts.items()) / pushes,
+      np.mean([epoch["staleness_mean"] for epoch in history]),
+    )
+    for epoch in history[3:]:
+      error = np.log(epoch["predicted_loss"] / epoch["loss"])
+      self.assertLess(abs(error), 1.5)
+
+  def test_a_run_fails_that_is_hardly_better_than_a_constant_answer(self):
+    cell, runs, (result, _) = _first_run("dana")
+    for share, failed in ((0.96, False), (0.98, True)):
+      constant = result["test_error"] / share
+      with mock.patch.object(runs._program, "_constant_error", constant):
+        again, _ = runs(cell)
+      self.assertEqual(again["failed"], failed)
+
+  def test_measures_moving_statistics_anew_if_asked_to(self):
+    errors_by = {}
+    for batch_norm in ("async", "precise"):
+      cell = dataclasses.replace(
+        _CELL, model="with_noise", batch_norm=batch_norm, epochs=1
+      )
+      _, state = _Runs(cell)(cell)
+      # Weights, bias, gamma, beta, moving mean.
+      hidden = np.maximum(
+        datasets.load("breast_cancer").train_inputs @ state[0] + state[1], 0
+      )
+      errors_by[batch_norm] = np.max(np.abs(hidden.mean(0) - state[4]))
+    self.assertLess(10 * errors_by["precise"], errors_by["async"])
+
+
 class StepErrorsTest(absltest.TestCase):
   def test_where_the_staleness_is_predicted(self):
     _, _, (result, _) = _first_run("lc_asgd_ahead")
