@@ -24,8 +24,8 @@ class ServerWeights(keras.callbacks.Callback):
   Weights that somebody sets meanwhile, between two calls of `fit` or in
   another callback, become the server's and every worker's; at the end of a
   batch only with `at_batch_end`. They are overlooked where they are, to the
-  bit, the snapshot that the model would hold if nobody had set any. After an interruption, such as Ctrl-C, the
-  model still holds a snapshot, until
+  bit, the snapshot that the model would hold if nobody had set any. After an
+  interruption, such as Ctrl-C, the model still holds a snapshot, until
   `model.optimizer.finalize_variable_values(model.trainable_variables)`.
 
   With one worker, or with any other optimizer, it does nothing.
