@@ -1,15 +1,19 @@
 import pathlib
 import re
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 
 from lc_asgd_tf import errors, reports
+from lc_asgd_tf.reports import figures
 from tests.reports import runs
 
 
 class WriteTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
+    # Nobody looks at them, and large ones take most of the time.
+    self.enter_context(mock.patch.object(figures, "_DPI", 20))
     self.folder = pathlib.Path(self.create_tempdir().full_path)
 
   def _write(self, records, **arguments):
