@@ -1,10 +1,8 @@
 """How long simulated workers take for a step."""
 
-import operator
-
 import numpy as np
 
-from lc_asgd_tf import configurable
+from lc_asgd_tf import arguments, configurable
 
 # After so many steps of one worker, drawn delays repeat.
 LENGTH = 4096
@@ -27,7 +25,7 @@ class Delays(configurable.Configurable):
   """
 
   def __init__(self, seed: int = 0) -> None:
-    self.seed = check_seed(seed)
+    self.seed = arguments.check_int("seed", seed, least=0)
 
   def table(self, num_workers: int) -> np.ndarray:
     """Returns delays, shape=(M, k), float64, all > 0; k is LENGTH or more.
@@ -51,37 +49,6 @@ class Delays(configurable.Configurable):
   def get_config(self) -> dict[str, object]:
     """Returns the constructor's arguments."""
     return {"seed": self.seed}
-
-
-def check_seed(seed: int) -> int:
-  """Returns the seed as an int.
-
-  Raises:
-    TypeError: if it is none.
-    ValueError: if it is negative.
-  """
-  try:
-    seed = operator.index(seed)
-  except TypeError:
-    raise TypeError(f"seed must be an int, got {seed!r}.") from None
-  if seed < 0:
-    raise ValueError(f"seed must be >= 0, got {seed}.")
-  return seed
-
-
-def check_positive(name: str, value: float) -> float:
-  """Returns the value as a float.
-
-  Raises:
-    ValueError: if it is not finite or not positive.
-  """
-  try:
-    number = float(value)
-  except (TypeError, ValueError):
-    number = 0.0
-  if not (np.isfinite(number) and number > 0):
-    raise ValueError(f"{name} must be a positive number, got {value!r}.")
-  return number
 
 
 def gamma(

@@ -2,6 +2,7 @@
 
 import keras
 
+from lc_asgd_tf import arguments
 from lc_asgd_tf.delays import delays
 
 
@@ -19,7 +20,7 @@ class HeavyTailed(delays.Delays):
 
   def __init__(self, tail: float = 1.5, seed: int = 0) -> None:
     super().__init__(seed)
-    self.tail = delays.check_positive("tail", tail)
+    self.tail = arguments.check_positive("tail", tail)
     if self.tail <= 1:
       raise ValueError(f"tail must be > 1 for a finite mean, got {tail}.")
 

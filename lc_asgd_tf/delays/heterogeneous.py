@@ -2,6 +2,7 @@
 
 import keras
 
+from lc_asgd_tf import arguments
 from lc_asgd_tf.delays import delays
 
 
@@ -22,8 +23,8 @@ class Heterogeneous(delays.Delays):
     self, spread: float = 0.6, variation: float = 0.1, seed: int = 0
   ) -> None:
     super().__init__(seed)
-    self.spread = delays.check_positive("spread", spread)
-    self.variation = delays.check_positive("variation", variation)
+    self.spread = arguments.check_positive("spread", spread)
+    self.variation = arguments.check_positive("variation", variation)
 
   def _draw(self, rng, num_workers):
     means = delays.gamma(rng, self.spread, (num_workers, 1))

@@ -2,6 +2,7 @@
 
 import keras
 
+from lc_asgd_tf import arguments
 from lc_asgd_tf.delays import delays
 
 
@@ -19,7 +20,7 @@ class Homogeneous(delays.Delays):
 
   def __init__(self, variation: float = 0.1, seed: int = 0) -> None:
     super().__init__(seed)
-    self.variation = delays.check_positive("variation", variation)
+    self.variation = arguments.check_positive("variation", variation)
 
   def _draw(self, rng, num_workers):
     return delays.gamma(rng, self.variation, (num_workers, delays.LENGTH))

@@ -6,7 +6,7 @@ import os
 import keras
 import numpy as np
 
-from lc_asgd_tf import errors
+from lc_asgd_tf import arguments, errors
 from lc_asgd_tf.delays import delays
 
 _COLUMNS = ("worker", "seconds")
@@ -99,7 +99,7 @@ def _parse(path: str, reader: csv.DictReader) -> dict[int, list]:
         f"{path} has no columns {' and '.join(_COLUMNS)}: record a trace."
       )
     for row in reader:
-      seconds = delays.check_positive("seconds", row["seconds"])
+      seconds = arguments.check_positive("seconds", row["seconds"])
       rest = float(row.get(_REST) or 0.0)
       if not 0 <= rest < float("inf"):
         raise ValueError(f"{_REST} must be a number >= 0, got {rest}.")

@@ -1,15 +1,14 @@
 """The Keras optimizer around a compensation rule."""
 
-import operator
 import warnings
 
 import keras
 import tensorflow as tf
 from keras.saving import deserialize_keras_object, serialize_keras_object
 
+from lc_asgd_tf import arguments, errors, predictors
 from lc_asgd_tf import compensation as compensation_lib
 from lc_asgd_tf import delays as delays_lib
-from lc_asgd_tf import errors, predictors
 from lc_asgd_tf.optimizers import simulation
 from lc_asgd_tf.server import learning_rates
 
@@ -26,18 +25,6 @@ def _of_inner_optimizer(name: str) -> property:
       setattr(self.inner_optimizer, name, value)
 
   return property(get_value, set_value, doc=f"The inner optimizer's `{name}`.")
-
-
-def _check_num_workers(num_workers: int) -> int:
-  try:
-    num_workers = operator.index(num_workers)
-  except TypeError:
-    raise TypeError(
-      f"num_workers must be an int, got {num_workers!r}."
-    ) from None
-  if num_workers < 1:
-    raise ValueError(f"num_workers must be at least 1, got {num_workers}.")
-  return num_workers
 
 
 @keras.saving.register_keras_serializable(package="lc_asgd_tf")
@@ -100,8 +87,8 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
     seed: int = 0,
     name: str | None = None,
   ) -> None:
-    num_workers = _check_num_workers(num_workers)
-    seed = delays_lib.delays.check_seed(seed)
+    num_workers = arguments.check_int("num_workers", num_workers, least=1)
+    seed = arguments.check_int("seed", seed, least=0)
     if compensation is not None and not isinstance(
       compensation, compensation_lib.Compensation
     ):
@@ -211,7 +198,7 @@ class AsyncOptimizer(keras.optimizers.Optimizer):
         f"The optimizer is built for num_workers={self._num_workers}: compile "
         "the model with a new one."
       )
-    self._num_workers = _check_num_workers(num_workers)
+    self._num_workers = arguments.check_int("num_workers", num_workers, least=1)
 
   @property
   def simulation(self) -> simulation.Simulation | None:

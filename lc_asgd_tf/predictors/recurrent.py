@@ -1,11 +1,8 @@
 """What the predictors that are Keras LSTMs have in common."""
 
-import math
-import operator
-
 import keras
 
-from lc_asgd_tf import errors
+from lc_asgd_tf import arguments, errors
 from lc_asgd_tf.predictors import journal
 
 
@@ -32,15 +29,13 @@ class RecurrentPredictor:
     batch_size: int = 32,
     seed: int = 0,
   ) -> None:
-    self.units = _check_count("units", units)
-    self.window = _check_count("window", window)
-    if not 0 < learning_rate < math.inf:
-      raise ValueError(
-        f"learning_rate must be a positive number, got {learning_rate!r}."
-      )
+    self.units = arguments.check_int("units", units, least=1)
+    self.window = arguments.check_int("window", window, least=1)
     # Keras takes no integer.
-    self.learning_rate = float(learning_rate)
-    self.batch_size = _check_count("batch_size", batch_size)
+    self.learning_rate = arguments.check_positive(
+      "learning_rate", learning_rate
+    )
+    self.batch_size = arguments.check_int("batch_size", batch_size, least=1)
     self.seed = seed
 
   def _build_network(
@@ -101,13 +96,3 @@ class RecurrentPredictor:
   def from_config(cls, config: dict[str, object]) -> "RecurrentPredictor":
     """Returns the predictor that `get_config` described, not built."""
     return cls(**config)
-
-
-def _check_count(name: str, value: int) -> int:
-  try:
-    value = operator.index(value)
-  except TypeError:
-    raise TypeError(f"{name} must be an int, got {value!r}.") from None
-  if value < 1:
-    raise ValueError(f"{name} must be at least 1, got {value}.")
-  return value

@@ -333,7 +333,7 @@ class ArgumentsTest(parameterized.TestCase):
     for seed in ("x", 0.5, None):
       with self.assertRaisesRegex(TypeError, "seed must be an int, got"):
         new(seed=seed)
-    with self.assertRaisesRegex(ValueError, "seed must be >= 0, got -1"):
+    with self.assertRaisesRegex(ValueError, "seed must be at least 0, got -1"):
       new(seed=-1)
     with self.assertRaises(TypeError):
       new(no_such_argument=1)
