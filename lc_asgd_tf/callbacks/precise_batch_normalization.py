@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lc_asgd_tf import errors, normalization
+from lc_asgd_tf import arguments, errors, normalization
 
 
 class PreciseBatchNormalization(keras.callbacks.Callback):
@@ -45,7 +45,7 @@ class PreciseBatchNormalization(keras.callbacks.Callback):
       fewer.
 
   Raises:
-    TypeError: if `x` is no data set.
+    TypeError: if `x` is no data set, or `steps` no int.
     ValueError: if `steps` is not positive.
   """
 
@@ -55,9 +55,7 @@ class PreciseBatchNormalization(keras.callbacks.Callback):
       raise TypeError(
         f"x must be a batched tf.data.Dataset, got {type(x).__name__}."
       )
-    if steps < 1:
-      raise ValueError(f"steps must be at least 1, got {steps}.")
-    self._batches = x.take(steps)
+    self._batches = x.take(arguments.check_int("steps", steps, least=1))
 
   def set_model(self, model: keras.Model) -> None:
     """Takes note of the model, whose layers are looked up when it is built."""

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lc_asgd_tf import errors, server
+from lc_asgd_tf import arguments, errors, server
 from lc_asgd_tf.parameter_server import (
   checks,
   idle_weights,
@@ -89,9 +89,9 @@ class AsyncTrainer:
         "strategy must be a tf.distribute.ParameterServerStrategy, got "
         f"{type(strategy).__name__}."
       )
-    if steps_per_dispatch is not None and steps_per_dispatch < 1:
-      raise ValueError(
-        f"steps_per_dispatch must be at least 1, got {steps_per_dispatch}."
+    if steps_per_dispatch is not None:
+      steps_per_dispatch = arguments.check_int(
+        "steps_per_dispatch", steps_per_dispatch, least=1
       )
     server.check_pull_dtype(pull_dtype)
     checks.check_model(model)
