@@ -2,6 +2,7 @@
 
 import math
 import operator
+from collections.abc import Callable
 
 
 def check_int(name: str, value: int, least: int) -> int:
@@ -26,10 +27,45 @@ def check_positive(name: str, value: float) -> float:
   Raises:
     ValueError: if it is no number, not finite, or not positive.
   """
+  return _check_float(
+    name, value, lambda x: 0 < x < math.inf, "a positive number"
+  )
+
+
+def check_not_negative(name: str, value: float) -> float:
+  """Returns the value as a float.
+
+  Raises:
+    ValueError: if it is no number, not finite, or negative.
+  """
+  return _check_float(name, value, lambda x: 0 <= x < math.inf, ">= 0")
+
+
+def check_decay(name: str, value: float) -> float:
+  """Returns the value as a float.
+
+  Raises:
+    ValueError: if it is no number from 0 to less than 1.
+  """
+  return _check_float(name, value, lambda x: 0 <= x < 1, "in [0, 1)")
+
+
+def check_fraction(name: str, value: float) -> float:
+  """Returns the value as a float.
+
+  Raises:
+    ValueError: if it is no number from 0 to 1.
+  """
+  return _check_float(name, value, lambda x: 0 <= x <= 1, "in [0, 1]")
+
+
+def _check_float(
+  name: str, value: float, is_allowed: Callable[[float], bool], allowed: str
+) -> float:
   try:
     number = float(value)
   except (TypeError, ValueError):
     number = math.nan
-  if not 0 < number < math.inf:
-    raise ValueError(f"{name} must be a positive number, got {value!r}.")
+  if not is_allowed(number):
+    raise ValueError(f"{name} must be {allowed}, got {value!r}.")
   return number

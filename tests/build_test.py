@@ -17,7 +17,11 @@ _INSTALLED = ("flags", "lc_asgd_tf", "trainers")
 
 # What is below the first may import, of the repository, itself and the others.
 _MAY_IMPORT_ONLY = {
-  "lc_asgd_tf.compensation": ("lc_asgd_tf.configurable", "lc_asgd_tf.errors"),
+  "lc_asgd_tf.compensation": (
+    "lc_asgd_tf.arguments",
+    "lc_asgd_tf.configurable",
+    "lc_asgd_tf.errors",
+  ),
   # Servers enter it without `lc_asgd_tf/__init__.py`: see cluster/task.py.
   "lc_asgd_tf.cluster": ("lc_asgd_tf.errors",),
   "lc_asgd_tf.reports": ("lc_asgd_tf.errors", "lc_asgd_tf.files"),

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from lc_asgd_tf import arguments
 from lc_asgd_tf.compensation import compensation
 
 
@@ -53,9 +54,7 @@ class LookAhead(compensation.Compensation):
   elementwise = True
 
   def __init__(self, momentum: float = 0.9) -> None:
-    if not 0 <= momentum < 1:
-      raise ValueError(f"momentum must be in [0, 1), got {momentum}.")
-    self.worker_momentum = float(momentum)
+    self.worker_momentum = arguments.check_decay("momentum", momentum)
 
   def compensate(self, gradient, displacement, second_moment, coefficients):
     """Returns g: the server has put the worker's v_m in its place."""

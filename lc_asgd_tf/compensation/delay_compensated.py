@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from lc_asgd_tf import arguments
 from lc_asgd_tf.compensation import compensation
 
 # Keeps the square root away from zero; 1e-7 as in arXiv 1609.08326, section 6.
@@ -56,9 +57,7 @@ class DelayCompensatedConstant(compensation.Compensation):
   uses_displacement = True
 
   def __init__(self, lambda_0: float = 0.04) -> None:
-    if not lambda_0 >= 0:
-      raise ValueError(f"lambda_0 must be >= 0, got {lambda_0}.")
-    self.lambda_0 = float(lambda_0)
+    self.lambda_0 = arguments.check_not_negative("lambda_0", lambda_0)
 
   def compensate(self, gradient, displacement, second_moment, coefficients):
     """Returns u for one variable."""
@@ -86,12 +85,8 @@ class DelayCompensatedAdaptive(compensation.Compensation):
   uses_displacement = True
 
   def __init__(self, lambda_0: float = 2.0, decay: float = 0.95) -> None:
-    if not lambda_0 >= 0:
-      raise ValueError(f"lambda_0 must be >= 0, got {lambda_0}.")
-    if not 0 <= decay < 1:
-      raise ValueError(f"decay must be in [0, 1), got {decay}.")
-    self.lambda_0 = float(lambda_0)
-    self.second_moment_decay = float(decay)
+    self.lambda_0 = arguments.check_not_negative("lambda_0", lambda_0)
+    self.second_moment_decay = arguments.check_decay("decay", decay)
 
   def compensate(self, gradient, displacement, second_moment, coefficients):
     """Returns u for one variable."""

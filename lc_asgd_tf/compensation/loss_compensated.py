@@ -10,6 +10,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from lc_asgd_tf import arguments
 from lc_asgd_tf.compensation import compensation, losses
 from lc_asgd_tf.compensation import momentum as momentum_lib
 from lc_asgd_tf.compensation import sums as sums_lib
@@ -238,22 +239,18 @@ class LossCompensated(compensation.Compensation):
     horizon: str = "observed",
     keep_momentum: bool = False,
   ) -> None:
-    if not 0 <= decay < 1:
-      raise ValueError(f"decay must be in [0, 1), got {decay}.")
-    if not brake >= 0:
-      raise ValueError(f"brake must be >= 0, got {brake}.")
-    if ratio is not None and not 0 <= ratio <= 1:
-      raise ValueError(f"ratio must be None or in [0, 1], got {ratio}.")
     if horizon not in HORIZONS:
       raise ValueError(
         f"horizon must be one of {', '.join(HORIZONS)}, got {horizon!r}."
       )
-    self.second_moment_decay = float(decay)
+    self.second_moment_decay = arguments.check_decay("decay", decay)
     self.horizon = horizon
     self.cap = bool(cap)
-    self.brake = float(brake)
+    self.brake = arguments.check_not_negative("brake", brake)
     self.window = bool(window)
-    self.ratio = None if ratio is None else float(ratio)
+    self.ratio = ratio
+    if ratio is not None:
+      self.ratio = arguments.check_fraction("ratio", ratio)
     self.keep_momentum = bool(keep_momentum)
 
   @property

@@ -134,6 +134,13 @@ class RuleTest(parameterized.TestCase):
     (compensation.LossCompensated, {"ratio": 1.1}),
     (compensation.LossCompensated, {"ratio": float("nan")}),
     (compensation.LossCompensated, {"horizon": "past"}),
+    (compensation.DelayCompensatedConstant, {"lambda_0": "much"}),
+    (compensation.DelayCompensatedAdaptive, {"lambda_0": float("inf")}),
+    (compensation.LossCompensated, {"decay": "slow"}),
+    (compensation.LossCompensated, {"brake": None}),
+    (compensation.LossCompensated, {"ratio": "half"}),
+    (compensation.LookAhead, {"momentum": None}),
+    (compensation.LookAhead, {"momentum": 1.0}),
   )
   def test_refuses(self, rule, arguments):
     ((name, value),) = arguments.items()
