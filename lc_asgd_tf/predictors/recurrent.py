@@ -2,7 +2,7 @@
 
 import keras
 
-from lc_asgd_tf import arguments, errors
+from lc_asgd_tf import arguments, errors, replicas
 from lc_asgd_tf.predictors import journal
 
 
@@ -75,6 +75,7 @@ class RecurrentPredictor:
     self._optimizer = keras.optimizers.Adam(
       self.learning_rate, global_clipnorm=1.0
     )
+    replicas.sum_over_none(self._optimizer)
     self._optimizer.build(self.network.trainable_variables)
 
   @property

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from lc_asgd_tf import errors
+from lc_asgd_tf import errors, replicas
 from lc_asgd_tf.compensation import compensation as compensation_lib
 from lc_asgd_tf.compensation import dana, xla_ops
 from lc_asgd_tf.server import (
@@ -94,6 +94,7 @@ class Shard:
     else:
       self.weights = [clones.clone(variable) for variable in variables]
     self.optimizer = inner_optimizer
+    replicas.sum_over_none(self.optimizer)
     clones.exempt_copies(inner_optimizer, variables, self.weights)
     self.optimizer.build(self.weights)
     _check_accumulation(self.optimizer)

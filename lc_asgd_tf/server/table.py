@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from lc_asgd_tf import errors
+from lc_asgd_tf import errors, replicas
 from lc_asgd_tf.compensation import compensation as compensation_lib
 from lc_asgd_tf.server import (
   clones,
@@ -72,6 +72,7 @@ class Table:
       tf.zeros([_CHUNK, self._width]), name=self.weights.name
     )
     self.optimizer = inner_optimizer
+    replicas.sum_over_none(self.optimizer)
     clones.exempt_copies(inner_optimizer, [variable], [chunk])
     self.optimizer.build([chunk])
     slots = [v for v in self.optimizer.variables if v.shape == chunk.shape]

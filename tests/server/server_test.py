@@ -1,8 +1,10 @@
 """Tests for the server, without processes: pull, push and what they count."""
 
 import functools
+import gc
 import itertools
 import time
+import weakref
 
 import keras
 import numpy as np
@@ -1285,6 +1287,35 @@ class PredictionTest(parameterized.TestCase):
       np.testing.assert_array_equal(variable, value)
     # Restoring was not for nothing.
     self.assertGreater(np.max(np.abs(first[0] - saved[0])), 0.01)
+
+
+class LifetimeTest(absltest.TestCase):
+  def test_nothing_stays_behind(self):
+    driver = _Driver(
+      [[1.0, 2.0], [3.0]],
+      _LOSS(),
+      functools.partial(keras.optimizers.SGD, 0.1, momentum=0.9),
+      jit_compile=True,
+      loss_predictor=predictors.get("lstm").copy(),
+      step_predictor=predictors.StepPredictor(),
+    )
+    driver.pull(0)
+    driver.push(0, [[1.0, 1.0], [1.0]])
+    learn = tf.function(driver.server.learn)
+    learn(tf.constant(0, tf.int64))
+    handles = _handles(driver.server)
+    self.assertGreater(len(handles), 20)
+    del driver, learn
+    gc.collect()
+    self.assertEmpty([each for each in handles if each() is not None])
+
+
+def _handles(hosted):
+  return [
+    weakref.ref(variable.value.handle)
+    for part in hosted.variables.values()
+    for variable in part
+  ]
 
 
 class SnapshotsTest(absltest.TestCase):

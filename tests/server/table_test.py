@@ -1,6 +1,8 @@
 """Tests for tables, of which workers pull and push rows."""
 
 import functools
+import gc
+import weakref
 
 import keras
 import numpy as np
@@ -300,6 +302,18 @@ class TableTest(parameterized.TestCase):
     _, table = _variables()
     with self.assertRaisesRegex(errors.UserError, f"{message}.*table"):
       server.Table(table, inner(), rule(), 1)
+
+  def test_nothing_stays_behind(self):
+    workers = _Workers(compensation.DelayCompensatedAdaptive())
+    workers.pull(0, [3, 5])
+    workers.push(0, [1.0] * 3, np.ones((2, _WIDTH)), 1.0, [1])
+    handles = [
+      weakref.ref(variable.value.handle) for variable in workers.table.variables
+    ]
+    self.assertNotEmpty(handles)
+    del workers
+    gc.collect()
+    self.assertEmpty([each for each in handles if each() is not None])
 
 
 if __name__ == "__main__":
