@@ -247,8 +247,7 @@ class Simulation:
   def _adopt(self) -> None:
     """Makes what the model holds w, and everybody's snapshot."""
     shard = self.server.shards[0]
-    for weight, variable in zip(shard.weights, self._variables, strict=True):
-      weight.assign(variable.value)
+    shard.assign([variable.value for variable in self._variables])
     self.workers.keep_for_all(shard.pull())
     everyone = tf.fill([self._optimizer.num_workers], True)
     self.server.ledger.pull_together(everyone)

@@ -33,6 +33,15 @@ def value(variable: keras.Variable) -> tf.Tensor:
   return tf.zeros(variable.shape, variable.dtype)
 
 
+def renew_diverged(variables: Iterable[keras.Variable]) -> None:
+  """Sets variables to zero, where they lie, that are not finite throughout."""
+  for variable in variables:
+    with tf.device(variable.value.device):
+      now = tf.convert_to_tensor(variable.value)
+      is_finite = tf.reduce_all(tf.math.is_finite(now))
+      variable.assign(tf.where(is_finite, now, tf.zeros_like(now)))
+
+
 def slot_prefix(variable: keras.Variable) -> str:
   """Returns what the names of a variable's slots begin with in Keras."""
   return variable.path.replace("/", "_")

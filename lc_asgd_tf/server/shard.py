@@ -147,11 +147,16 @@ class Shard:
     return self._columns.pack([weight.value for weight in self.weights])
 
   def assign(self, values: Sequence[tf.Tensor]) -> None:
-    """Sets w, one value per variable."""
+    """Sets w, one value per variable.
+
+    What of the rule's own state has diverged begins anew: nobody who sets
+    weights, to go on from there, sees it.
+    """
     if self._flat:
       values = [self.packing.pack(values)]
     for weight, value in zip(self.weights, values, strict=True):
       weight.assign(value)
+    clones.renew_diverged([*self.second_moments, *self._extra])
 
   def split(self, values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     """Returns one value per variable of one value per weight."""

@@ -95,8 +95,11 @@ class Table:
   @property
   def variables(self) -> list[keras.Variable]:
     """Weights, MS and the inner optimizer's state, in a fixed order."""
-    moments = [] if self._second_moment is None else [self._second_moment]
+    moments = self._second_moments()
     return [self.weights, *moments, *self._slots, *self._scalars]
+
+  def _second_moments(self):
+    return [] if self._second_moment is None else [self._second_moment]
 
   @property
   def message_spec(self) -> tf.TensorSpec:
@@ -105,8 +108,9 @@ class Table:
     return tf.TensorSpec([None, 1 + parts * self._width], packing.CARRIER)
 
   def assign(self, value: tf.Tensor) -> None:
-    """Sets the weights, shape=(rows, width)."""
+    """Sets the weights, shape=(rows, width), as `Shard.assign` does."""
     self.weights.assign(value)
+    clones.renew_diverged(self._second_moments())
 
   def slots(self, values: Mapping[int, tf.Tensor]) -> clones.Slots:
     """Returns the inner optimizer's state.

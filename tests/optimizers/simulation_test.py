@@ -601,6 +601,16 @@ class ServerWeightsTest(_SimulationTestCase):
     _fit_on(model, 1)
     self.assert_same_bits(model.get_weights(), weights)
 
+  @parameterized.parameters(lc_asgd_tf.DCASGD, lc_asgd_tf.DANA)
+  def test_weights_that_are_set_after_a_divergence_are_a_new_start(self, rule):
+    model = _model()
+    weights = model.get_weights()
+    model.compile(optimizer=rule(0.01, num_workers=2), loss="mse")
+    model.fit(_X * np.nan, _Y, verbose=0, callbacks=[_ServerWeights()])
+    self.assertTrue(np.isnan(model.get_weights()[0]).all())
+    model.set_weights(weights)
+    self.assertTrue(np.isfinite(_fit_on(model)["loss"]).all())
+
   def test_validation_sees_the_server(self):
     # Before the callback, so that it does not owe anything to it.
     weights = _EpochRecorder(_server_weights)

@@ -303,6 +303,16 @@ class TableTest(parameterized.TestCase):
     with self.assertRaisesRegex(errors.UserError, f"{message}.*table"):
       server.Table(table, inner(), rule(), 1)
 
+  def test_setting_the_weights_lets_nothing_diverged_stay(self):
+    workers = _Workers(compensation.DelayCompensatedAdaptive())
+    workers.pull(0, [3])
+    workers.push(0, [1.0] * 3, np.full((1, _WIDTH), np.nan), 1.0, [3])
+    self.assertTrue(np.isnan(workers.weights()[3]).all())
+    workers.table.assign(np.ones((_ROWS, _WIDTH)))
+    workers.pull(0, [3])
+    workers.push(0, [1.0] * 3, np.ones((1, _WIDTH)), 1.0, [3])
+    np.testing.assert_allclose(workers.weights()[3], [0.9] * _WIDTH)
+
   def test_nothing_stays_behind(self):
     workers = _Workers(compensation.DelayCompensatedAdaptive())
     workers.pull(0, [3, 5])
