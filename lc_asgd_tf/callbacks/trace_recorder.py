@@ -158,5 +158,8 @@ class TraceRecorder(keras.callbacks.Callback):
       f"{int(worker)},{seconds:.9g},{rest:.9g}\n"
       for worker, seconds, rest in map(self._step, zip(*report, strict=True))
     ]
-    # Whole lines: an interrupted run leaves a file that can be read.
-    files.append(self._path, "".join(lines).encode())
+    # Whole lines: an interrupted run leaves a file that can be read. What a
+    # crash has left of one cannot be told from a shorter number.
+    files.append(
+      self._path, "".join(lines).encode(), is_whole=lambda line: False
+    )

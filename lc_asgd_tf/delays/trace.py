@@ -99,6 +99,8 @@ def _parse(path: str, reader: csv.DictReader) -> dict[int, list]:
         f"{path} has no columns {' and '.join(_COLUMNS)}: record a trace."
       )
     for row in reader:
+      if None in row:
+        raise ValueError("There are more fields than columns.")
       seconds = arguments.check_positive("seconds", row["seconds"])
       rest = float(row.get(_REST) or 0.0)
       if not 0 <= rest < float("inf"):

@@ -271,6 +271,20 @@ class TraceRecorderTest(absltest.TestCase):
       self.recorder.on_epoch_end(0)
     self._assert_recorded(0, 1)
 
+  def test_does_not_add_to_what_a_crash_has_left_of_a_line(self):
+    self._begin()
+    self._push(0)
+    self.recorder.on_epoch_end(0)
+    with open(self.path, "a") as file:
+      file.write("0,0.0")
+    self.recorder = callbacks.TraceRecorder(
+      self.trainer, self.path, append=True
+    )
+    self._begin()
+    self._push(1)
+    self.recorder.on_epoch_end(0)
+    self._assert_recorded(0, 1)
+
   def test_another_fit_writes_anew(self):
     for numbers in (range(3), range(3, 6)):
       self._begin()

@@ -198,6 +198,7 @@ class TraceTest(_FileTestCase):
     ("empty", "", "no columns worker and seconds"),
     ("no_header", "0,0.5\n1,0.5\n", "no columns worker and seconds"),
     ("other_columns", "worker,time\n0,1\n", "no columns worker and seconds"),
+    ("glued", "worker,seconds\n0,0.01,0.5\n", "line 2, is not a worker"),
     ("header_only", "worker,seconds\n", "no steps"),
     ("blank_lines_only", "worker,seconds\n\n\n", "no steps"),
     ("words", "worker,seconds\n0,1\n0,fast\n", "line 3"),
