@@ -4,15 +4,15 @@ import collections
 import contextlib
 import math
 import operator
-import re
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from lc_asgd_tf import arguments, errors, server
+from lc_asgd_tf import arguments, data_errors, errors, server
 from lc_asgd_tf.parameter_server import (
   checks,
   idle_weights,
@@ -158,8 +158,8 @@ class AsyncTrainer:
       callbacks: as in Keras. Those for batches are called per dispatch, and
         have no use for the model: it is given the server's weights at the end
         of the epoch, and the server what somebody has set until the next one
-        begins. When `stop_training` is set, workers still end the dispatch
-        they are at.
+        begins, but for moving statistics, which are the workers'. When
+        `stop_training` is set, workers still end the dispatch they are at.
       validation_data: as in Keras, but for generators; evaluated on the
         coordinator.
       class_weight: as in Keras.
@@ -181,8 +181,12 @@ class AsyncTrainer:
     the last whole epoch left it with, from which the next `fit` goes on.
     """
     checks.check_model(self.model)
+    epochs = arguments.check_int("epochs", epochs, least=0)
+    initial_epoch = arguments.check_int("initial_epoch", initial_epoch, least=0)
     if steps_per_epoch is not None:
-      steps_per_epoch = int(steps_per_epoch)
+      steps_per_epoch = arguments.check_int(
+        "steps_per_epoch", steps_per_epoch, least=1
+      )
     data = self._worker_data(x, class_weight)
     if steps_per_epoch is None:
       if data.cardinality < 0:
@@ -190,10 +194,10 @@ class AsyncTrainer:
           "steps_per_epoch is needed: the data set does not say how long it is."
         )
       steps_per_epoch = data.cardinality
-    if steps_per_epoch < 1:
-      raise ValueError(
-        f"steps_per_epoch must be at least 1, got {steps_per_epoch}."
-      )
+    epochs = _limit("epochs", epochs, keras.config.max_epochs())
+    steps_per_epoch = _limit(
+      "steps_per_epoch", steps_per_epoch, keras.config.max_steps_per_epoch()
+    )
     self._check_rounds(steps_per_epoch)
     checks.check_validation_data(validation_data)
     self._end_interrupted()
@@ -483,15 +487,16 @@ class AsyncTrainer:
 
   def _validate(self, data, batch_size, steps, callbacks) -> dict[str, float]:
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    logs = self.model.evaluate(
-      x=x,
-      y=y,
-      sample_weight=sample_weight,
-      batch_size=batch_size,
-      steps=steps,
-      callbacks=callbacks,
-      return_dict=True,
-    )
+    with data_errors.explained("the validation data"):
+      logs = self.model.evaluate(
+        x=x,
+        y=y,
+        sample_weight=sample_weight,
+        batch_size=batch_size,
+        steps=steps,
+        callbacks=callbacks,
+        return_dict=True,
+      )
     return {f"val_{name}": value for name, value in logs.items()}
 
 
@@ -511,20 +516,20 @@ def _problem_of_data(error: BaseException) -> str | None:
       "The data set of a worker has no batch: return one with at least one for "
       "each of them."
     )
-  is_missing = (
-    isinstance(error, tf.errors.NotFoundError)
-    and "No such file" in error.message
-  )
-  if is_missing or isinstance(error, tf.errors.DataLossError):
-    # Behind where it happened, and before what was being computed; of several
-    # errors at once, which are numbered, the first.
-    reason = error.message.partition("\n\t [[")[0].splitlines()[-1]
-    reason = re.sub(r"^\s*\(\d+\) [A-Z_]+:\s*", "", reason)
+  if reason := data_errors.reason(error):
     return (
       f"A worker cannot read its data ({reason}): the same files must lie at "
       "the same path on every worker."
     )
   return None
+
+
+def _limit(name: str, value: int, limit: int | None) -> int:
+  """Returns the value, or what the user wants no run to exceed, as Keras."""
+  if not limit or value <= limit:
+    return value
+  warnings.warn(f"Limiting {name} to {limit}", stacklevel=3)
+  return limit
 
 
 def _resolve_verbose(verbose: str | int) -> int:

@@ -58,7 +58,12 @@ def check_model(model: keras.Model) -> None:
 
 
 def check_variables(model: keras.Model) -> None:
-  """Refuses what the optimizer has no slots for, as Keras does."""
+  """Refuses what the optimizer has no slots for, as Keras does, or nothing."""
+  if not model.trainable_variables:
+    raise errors.UserError(
+      "The model does not have any trainable weights, which leaves workers "
+      "nothing to do: make some trainable, or use keras.Model.evaluate."
+    )
   inner = model.optimizer.inner_optimizer
   known = {id(variable) for variable in inner._trainable_variables}
   for variable in model.trainable_variables:
@@ -70,7 +75,14 @@ def check_variables(model: keras.Model) -> None:
 
 
 def check_metrics(model: keras.Model) -> None:
-  """Refuses metrics that say that their state is no sum."""
+  """Refuses metrics without state so far, or whose state is no sum."""
+  for metric in model.metrics:
+    if not metric.variables and metric is not model._compile_metrics:
+      raise errors.UserError(
+        f"Metric {metric.name!r} creates its variables when it is updated, "
+        "which is too late: pass it to compile(metrics=...), or update it once "
+        "before."
+      )
   for variable in model.metrics_variables:
     if variable.aggregation not in ("sum", "none"):
       raise errors.UserError(

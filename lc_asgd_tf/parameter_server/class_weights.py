@@ -1,6 +1,6 @@
 """Weights of examples by their class."""
 
-import numbers
+import operator
 from collections.abc import Mapping
 
 import keras
@@ -21,11 +21,14 @@ def weigh(
       for what is no class, as the -1 of an example to be ignored.
 
   Raises:
-    UserError: if a class is no integer >= 0, the data set has no y, several, or
-      weights of its own.
+    UserError: if it does not map integers >= 0 to numbers, or the data set has
+      no y, several, one of unknown rank, or weights of its own.
   """
-  classes = list(class_weight)
-  if not all(isinstance(c, numbers.Integral) and c >= 0 for c in classes):
+  try:
+    weight_of = {operator.index(c): float(w) for c, w in class_weight.items()}
+  except (AttributeError, TypeError, ValueError):
+    weight_of = {-1: 0.0}
+  if min(weight_of, default=0) < 0:
     raise errors.UserError(
       f"class_weight must map classes 0, 1, ... to weights, got {class_weight}."
     )
@@ -37,12 +40,12 @@ def weigh(
       "The data set has sample weights, and class_weight makes others: leave "
       "out one of the two."
     )
-  if not isinstance(y, tf.TensorSpec):
+  if not isinstance(y, tf.TensorSpec) or y.shape.rank is None:
     raise errors.UserError(
-      "class_weight needs a data set of (x, y) with a single y."
+      "class_weight needs a data set of (x, y) with a single y, of known rank."
     )
-  beyond = max(classes, default=-1) + 1
-  weights = [class_weight.get(c, 1.0) for c in range(beyond)] + [1.0]
+  beyond = max(weight_of, default=-1) + 1
+  weights = [weight_of.get(c, 1.0) for c in range(beyond)] + [1.0]
   weights = tf.constant(weights, keras.backend.floatx())
 
   def add_weight(x, y):

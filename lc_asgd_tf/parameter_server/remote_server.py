@@ -203,7 +203,7 @@ class RemoteServer:
     self._learning_rate = None
     self._reports = _concrete(self._read_reports)
     self._image = server_image.ServerImage(self._server)
-    self._copy = tf.function(self._assign_to_model, autograph=False)
+    self._copy = None
 
   def _check_shared_state(self):
     """Refuses state of weights of which nobody can tell whose it is."""
@@ -389,8 +389,11 @@ class RemoteServer:
   def copy_to_model(self) -> None:
     """Makes the server's weights, buffers and slots the model's."""
     self._optimizer.build(self._trainable)
-    # One call, where there are hundreds of variables to set.
-    self._copy(self._image.fetch())
+    state = self._image.fetch()
+    if self._copy is None:
+      # One call, where there are hundreds of variables to set.
+      self._copy = _concrete(self._assign_to_model, state)
+    self._copy(state)
     self._shown = self._checksum()
 
   def adopt_changes(self) -> None:

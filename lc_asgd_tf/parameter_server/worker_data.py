@@ -60,6 +60,8 @@ class WorkerData:
       )
     self.element_spec = example.element_spec
     self.cardinality = int(example.cardinality())
+    # Within a function, options are no longer known.
+    self._says_nothing_of_tuning = example.options().autotune.enabled is None
 
   def on_this_worker(self) -> tf.data.Dataset:
     """Returns the data set, repeated, of the worker that calls."""
@@ -70,7 +72,7 @@ class WorkerData:
       tf.random.set_seed(1)
     index = tf.distribute.coordinator.experimental_get_current_worker_index()
     dataset = self._make(tf.cast(index, tf.int64), self._pushes()).repeat()
-    if dataset.options().autotune.enabled is None:
+    if self._says_nothing_of_tuning:
       # An iterator's end waits for its tuner's, which sleeps longer and longer,
       # up to a minute; meanwhile the worker would not begin the next `fit`.
       options = tf.data.Options()

@@ -117,6 +117,10 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
       self.assertAlmostEqual(value, 1 - 0.95**_STEPS, places=5)
     self.assertEqual(self.results["lc_asgd_counts"]["rejected"], 0)
 
+  def test_warns_of_losses_that_a_rule_cannot_use(self):
+    (warning,) = self.results["lc_asgd_counts"]["warnings"]
+    self.assertStartsWith(warning, "The loss is negative")
+
   def test_trend_has_every_report_once(self):
     self.assertEqual(self.results["lc_asgd_counts"]["reports_in_trend"], _STEPS)
 
@@ -220,6 +224,7 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     result = self.results["interruptions"]
     self.assertTrue(result["interrupted"])
     self.assertEqual(result["after_save"], 0)
+    self.assertEqual(result["after_restore"], 0)
     self.assertEqual(result["pushes"], 20)
     self.assertEqual(result["worker_steps"], 20)
     self.assertEqual(result["moved"], -20.0)
@@ -286,6 +291,9 @@ class ManyWorkersTest(cluster_case.ClusterTestCase):
     ("generator", "UserError: validation_data is a list_iterator"),
     ("eagerly", "UserError: Workers run compiled functions"),
     ("metric", "UserError: largest/value of a metric has aggregation"),
+    ("late metric", "UserError: Metric 'late' creates its variables when"),
+    ("nothing to train", "UserError: The model does not have any trainable"),
+    ("epochs", "TypeError: epochs must be an int, got '3'"),
     ("unfrozen", "UserError: The optimizer was built without part_0/kernel"),
     ("entries", "UserError: compute_metrics returns 'mine', which is no"),
     ("global_clipnorm", "UserError: global_clipnorm needs"),
@@ -321,7 +329,7 @@ class OneWorkerTest(cluster_case.ClusterTestCase):
   NUM_PS = 2
   SCENARIOS = (
     "sequential",
-    "class_weights",
+    "arguments",
     "preempted",
     "result_on_its_way",
     "amid_a_dispatch",
@@ -354,9 +362,12 @@ class OneWorkerTest(cluster_case.ClusterTestCase):
         self.assertLess(difference["loss"], 2e-5)
         self.assertLess(difference["accuracy"], 1e-6)
 
-  def test_class_weights_are_those_of_keras(self):
-    results = self.results["class_weights"]
-    for name in ("weights", "logs"):
+  def test_arguments_are_those_of_keras(self):
+    results = self.results["arguments"]
+    self.assertEqual(results["told"], results["expected_told"])
+    self.assertEqual(results["told"]["epochs"], 4)
+    self.assertIn("val_loss", results["names"])
+    for name in ("weights", "logs", "last"):
       for ours, expected in zip(
         results[name], results[f"expected_{name}"], strict=True
       ):

@@ -51,6 +51,8 @@ class WeighTest(parameterized.TestCase):
     ("several", (0.0, {"a": 0.0, "b": 0.0}), {0: 2.0}, "single y"),
     ("names", (0.0, 0.0), {"cat": 2.0}, "cat"),
     ("negative", (0.0, 0.0), {-1: 2.0}, "-1"),
+    ("no_mapping", (0.0, 0.0), [1.0, 2.0], r"got \[1.0, 2.0\]"),
+    ("no_number", (0.0, 0.0), {0: None}, "got {0: None}"),
   )
   def test_refuses(self, batch, class_weight, named):
     dataset = tf.data.Dataset.from_tensors(batch).batch(1)

@@ -1,5 +1,6 @@
 """What happens on the clusters; each returns plain values for the tests."""
 
+import functools
 import math
 import os
 import pathlib
@@ -7,6 +8,7 @@ import signal
 import tempfile
 import threading
 import time
+import warnings
 from unittest import mock
 
 import keras
@@ -129,7 +131,9 @@ def lc_asgd_counts(strategy):
   """LC-ASGD reads snapshots, MS, ledger and forecasts, and writes them."""
   model = _counting_model()
   trainer = new_trainer(model, strategy, lc_asgd_tf.LCASGD(0.001, momentum=0.9))
-  history = trainer.fit(_ones, steps_per_epoch=STEPS, verbose=0).history
+  with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    history = trainer.fit(_ones, steps_per_epoch=STEPS, verbose=0).history
   server = trainer._remote._server
   moments = server.shards[0].second_moments
   trends = server.loss_predictor._trends.numpy()
@@ -137,6 +141,7 @@ def lc_asgd_counts(strategy):
     "second_moments": [float(np.ravel(m.numpy())[0]) for m in moments],
     "rejected": history["rejected"][-1],
     "reports_in_trend": trends[STEPS % len(trends), 3],
+    "warnings": [str(each.message) for each in caught],
   }
 
 
@@ -493,33 +498,43 @@ def interruptions(strategy):
       )
     ],
   )
-  try:
-    trainer.fit(
-      slow_ones, steps_per_epoch=many, verbose=0, callbacks=[Interrupt()]
-    )
-    interrupted = False
-  except KeyboardInterrupt:
-    interrupted = True
+
+  def interrupted():
+    try:
+      trainer.fit(
+        slow_ones, steps_per_epoch=many, verbose=0, callbacks=[Interrupt()]
+      )
+    except KeyboardInterrupt:
+      return True
+    return False
+
+  was_interrupted = interrupted()
   # While workers are amid a dispatch of a quarter of a second.
-  checkpoint = trainer.checkpoint
+  _ = trainer.checkpoint
   saved = trainer.reports()[1]
   time.sleep(0.5)
   after_save = trainer.reports()[1] - saved
-  with tempfile.TemporaryDirectory() as directory:
-    checkpoint.save(os.path.join(directory, "server"))
   before = float(model.get_weights()[1][0])
   counts = _counts(
     trainer, trainer.fit(_ones, steps_per_epoch=20, verbose=0).history
   )
+  moved = float(model.get_weights()[1][0]) - before
+  with tempfile.TemporaryDirectory() as directory:
+    path = trainer.save(os.path.join(directory, "server"))
+    saved = trainer.reports()[1]
+    was_interrupted &= interrupted()
+    trainer.restore(path)
+  time.sleep(0.5)
   return {
     "stopped_pushes": stopped.history["pushes"],
     "after_stop": after_stop,
     "stopped_at_begin": at_begin.history["pushes"],
-    "interrupted": interrupted,
+    "interrupted": was_interrupted,
     "after_save": after_save,
+    "after_restore": trainer.reports()[1] - saved,
     "pushes": counts["pushes"],
     "worker_steps": counts["worker_steps"],
-    "moved": float(model.get_weights()[1][0]) - before,
+    "moved": moved,
   }
 
 
@@ -706,6 +721,29 @@ def errors(strategy):
       _ones, steps_per_epoch=1
     ),
   )
+
+  class Late(keras.Model):
+    def __init__(self, *args):
+      super().__init__(*args)
+      self.late = keras.metrics.F1Score(name="late")
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+      self.late.update_state(y, y_pred)
+      return self.get_metrics_result()
+
+  late = Late(inputs, keras.layers.Dense(1)(inputs))
+  attempt(
+    "late metric",
+    lambda: compiled(asgd(), model=late).fit(_ones, steps_per_epoch=1),
+  )
+
+  def freeze():
+    model = _counting_model()
+    model.trainable = False
+    compiled(asgd(), model=model).fit(_ones, steps_per_epoch=1)
+
+  attempt("nothing to train", freeze)
+  attempt("epochs", lambda: compiled(asgd()).fit(_ones, epochs="3"))
 
   def unfreeze():
     model, optimizer = _counting_model(), asgd(0.1, momentum=0.9)
@@ -1013,29 +1051,68 @@ def _three_classes():
   return tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
 
 
-def class_weights(strategy):
-  """One worker's examples have the weights that Keras gives them."""
+def arguments(strategy):
+  """What `fit` is given does what it does in Keras."""
 
   def model():
     keras.utils.set_random_seed(3)
     return keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
 
+  class Notes(keras.callbacks.Callback):
+    """Of what callbacks are told."""
+
+    def on_train_begin(self, logs=None):
+      self.told = dict(self.params)
+
+    def on_train_end(self, logs=None):
+      self.last = logs
+
   kwargs = {
     "loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     "weighted_metrics": ["accuracy"],
   }
-  fit = {"class_weight": {0: 3.0, 1: 0.25, 2: 1.0}, "epochs": 2, "verbose": 0}
-  reference, ours = model(), model()
-  reference.compile(keras.optimizers.SGD(0.1), **kwargs)
-  expected = reference.fit(_three_classes(), shuffle=False, **fit).history
-  trainer = new_trainer(ours, strategy, lc_asgd_tf.ASGD(0.1), **kwargs)
-  history = trainer.fit(_three_classes, **fit).history
-  return {
-    "weights": [w.tolist() for w in ours.get_weights()],
-    "expected_weights": [w.tolist() for w in reference.get_weights()],
-    "logs": [history[key] for key in sorted(expected)],
-    "expected_logs": [expected[key] for key in sorted(expected)],
+  (batches,) = _three_classes().batch(8)
+  fit = {
+    "class_weight": {0: 3.0, 1: 0.25, 2: 1.0},
+    "epochs": 9,
+    "steps_per_epoch": 9,
+    "validation_data": tuple(np.reshape(t, (64, -1)) for t in batches),
+    "validation_freq": 2,
+    "validation_batch_size": 10,
+    "validation_steps": 3,
+    "verbose": 0,
   }
+  inner = functools.partial(
+    keras.optimizers.SGD, 0.1, use_ema=True, ema_momentum=0.8
+  )
+  reference, ours = model(), model()
+  notes = {"expected_": Notes(), "": Notes()}
+  keras.config.set_max_epochs(4)
+  keras.config.set_max_steps_per_epoch(8)
+  reference.compile(inner(), **kwargs)
+  expected = reference.fit(
+    _three_classes().repeat(), callbacks=[notes["expected_"]], **fit
+  ).history
+  trainer = new_trainer(
+    ours, strategy, lc_asgd_tf.AsyncOptimizer(inner()), **kwargs
+  )
+  history = trainer.fit(_three_classes, callbacks=[notes[""]], **fit).history
+  keras.config.set_max_epochs(None)
+  keras.config.set_max_steps_per_epoch(None)
+  results = {"names": sorted(expected)}
+  for prefix, trained, logs in (
+    ("expected_", reference, expected),
+    ("", ours, history),
+  ):
+    results |= {
+      f"{prefix}weights": [w.tolist() for w in trained.get_weights()],
+      f"{prefix}logs": [logs[name] for name in sorted(expected)],
+      f"{prefix}last": [
+        notes[prefix].last[name] for name in sorted(notes["expected_"].last)
+      ],
+      f"{prefix}told": notes[prefix].told,
+    }
+  return results
 
 
 def sequential(strategy):
