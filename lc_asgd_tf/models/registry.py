@@ -70,18 +70,20 @@ def create(
   Raises:
     UserError: if the name is unknown, the file is missing or is no Keras model,
       the model in it takes other inputs, or a model returns anything but such
-      logits.
+      logits or has nothing to train.
   """
   if name_or_path in _BUILDERS:
     model = _BUILDERS[name_or_path](tuple(input_shape), num_classes)
     _check_inputs_known(model, name_or_path)
     _check_logits(model, f"the model {name_or_path!r}", num_classes)
+    _check_trainable(model, f"the model {name_or_path!r}")
     return model
   check_name(name_or_path)
   path = pathlib.Path(os.path.expanduser(name_or_path))
   model = _load(path)
   _check_shape(model, path, tuple(input_shape))
   _check_logits(model, f"the model in {path}", num_classes)
+  _check_trainable(model, f"the model in {path}")
   return model
 
 
@@ -195,6 +197,12 @@ def _check_logits(model: keras.Model, name: str, num_classes: int) -> None:
     )
   if _ends_in_softmax(model):
     raise errors.UserError(f"{name} ends in a softmax; it must return logits")
+
+
+def _check_trainable(model: keras.Model, name: str) -> None:
+  """Raises a `UserError` if there is nothing to train."""
+  if not model.trainable_variables:
+    raise errors.UserError(f"{name} has no trainable weights")
 
 
 def _ends_in_softmax(model: keras.Model) -> bool:

@@ -311,6 +311,11 @@ class LoadedModelTest(parameterized.TestCase):
     model = models.create(path, (8, 8, 1), 3)
     self.assertEqual(model(np.zeros((2, 8, 8, 1))).shape, (2, 3))
 
+  def test_nothing_to_train(self):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.trainable = False
+    self._assert_error("has no trainable weights", _save(self.directory, model))
+
   def test_unknown_name(self):
     self._assert_error(
       f"'resnet21' is neither one of {', '.join(models.NAMES)}.* nor .*"
