@@ -80,8 +80,12 @@ def register(name: str, rule: Rule) -> None:
   of the comparison needs to know the rule.
 
   Raises:
-    UserError: if the name means something already.
+    UserError: if the name means something already, or the rule is none.
   """
+  if not isinstance(rule, Rule):
+    raise errors.UserError(
+      f"The rule {name!r} must be a comparison.Rule, got {rule!r}."
+    )
   if name in SEQUENTIAL | RULES | CONTROLS | _GROUPS:
     raise errors.UserError(
       f"There is a rule {name!r} already; use another name."

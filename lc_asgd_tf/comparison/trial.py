@@ -10,7 +10,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lc_asgd_tf import callbacks, datasets, delays, errors, models, optimizers
+from lc_asgd_tf import (
+  callbacks,
+  data_errors,
+  datasets,
+  delays,
+  errors,
+  models,
+  optimizers,
+)
+from lc_asgd_tf import compensation as compensation_lib
 from lc_asgd_tf.comparison import cell as cell_lib
 from lc_asgd_tf.comparison import oracle, rules
 from lc_asgd_tf.optimizers import inner_optimizers
@@ -49,7 +58,18 @@ def make_delays(name: str, seed: int) -> delays.Delays | None:
 def make_optimizer(
   cell: cell_lib.Cell, rule: rules.Rule
 ) -> optimizers.AsyncOptimizer:
-  """Returns the optimizer of a cell."""
+  """Returns the optimizer of a cell.
+
+  Raises:
+    UserError: if a rule of the user's makes no compensation.
+  """
+  compensation = rule.compensation(cell.momentum)
+  # None would be ASGD, under the name of the rule.
+  if not isinstance(compensation, compensation_lib.Compensation):
+    raise errors.UserError(
+      f"The rule {cell.rule!r} must make an lc_asgd_tf.compensation."
+      f"Compensation, got {compensation!r}."
+    )
   inner = inner_optimizers.create(
     cell.inner_optimizer,
     cell.learning_rate,
@@ -57,7 +77,7 @@ def make_optimizer(
   )
   return optimizers.AsyncOptimizer(
     inner,
-    rule.compensation(cell.momentum),
+    compensation,
     loss_predictor=rule.loss_predictor,
     num_workers=cell.num_workers,
     delays=make_delays(cell.delays, cell.seed),
@@ -268,10 +288,14 @@ def run_cells(
     cells: of the same `Cell.program`.
     data_dir: where TFDS keeps data sets; None for its default.
     judge: whether to judge the predictor, which costs a forward pass per step.
+
+  Raises:
+    UserError: if the data cannot be read, or as `Program`.
   """
-  program = Program(cells[0], rules.known(), data_dir, judge)
-  for cell in cells:
-    yield cell, program.run(cell)
+  with data_errors.explained(f"the data set {cells[0].dataset}"):
+    program = Program(cells[0], rules.known(), data_dir, judge)
+    for cell in cells:
+      yield cell, program.run(cell)
   # What was compiled and cached for these cells is of no use to others.
   keras.utils.clear_session()
   gc.collect()

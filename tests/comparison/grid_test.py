@@ -92,6 +92,10 @@ class RulesTest(parameterized.TestCase):
     self.assertEqual(comparison.expand_rules(["mine"]), ["mine"])
     self.assertIs(rules.known()["mine"], rule)
 
+  def test_refuses_what_is_no_rule(self):
+    with self.assertRaisesRegex(errors.UserError, "'mine' must be a .*Rule"):
+      comparison.register("mine", compensation.Uncompensated)
+
   @parameterized.named_parameters(
     (name, rule)
     for name, rule in (comparison.RULES | comparison.CONTROLS).items()

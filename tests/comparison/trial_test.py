@@ -6,6 +6,7 @@ from unittest import mock
 
 import keras
 import numpy as np
+import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 import lc_asgd_tf
@@ -219,6 +220,25 @@ class StepErrorsTest(absltest.TestCase):
 
 
 class BadInputTest(absltest.TestCase):
+  def test_a_rule_that_makes_nothing(self):
+    """Which would be ASGD, under another name."""
+    rule = rules.Rule(lambda momentum: None)
+    with self.assertRaisesRegex(errors.UserError, "must make an lc_asgd_tf"):
+      trial.make_optimizer(_CELL, rule)
+
+  def test_data_that_cannot_be_read(self):
+    with mock.patch.object(
+      trial,
+      "Program",
+      side_effect=tf.errors.DataLossError(
+        None, None, "Graph execution error:\ntruncated record at 19\n\t [[Node"
+      ),
+    ):
+      with self.assertRaisesRegex(
+        errors.UserError, "^cannot read the data set .*: truncated record at 19"
+      ):
+        next(trial.run_cells([_CELL]))
+
   def test_a_batch_larger_than_the_data_set(self):
     cell = dataclasses.replace(_CELL, batch_size=286)
     with self.assertRaisesRegex(ValueError, "batch_size=286 is more than"):
