@@ -15,6 +15,7 @@ networks by lc_asgd_tf.models.register.
 import contextlib
 import functools
 import importlib
+import math
 import os
 import sys
 
@@ -23,6 +24,9 @@ from absl import flags as absl_flags
 
 from flags import comparison as comparison_flags
 from trainers import program
+
+# Of whole numbers, as NumPy and TensorFlow take them.
+_LARGEST = 2**31
 
 
 def main(argv: list[str]) -> int:
@@ -170,7 +174,8 @@ def _numbers(name, wanted, kind, smallest):
       number = kind(text)
     except ValueError:
       number = None
-    if number is None or not smallest <= number < float("inf"):
+    too_large = _LARGEST if kind is int else math.inf
+    if number is None or not smallest <= number < too_large:
       raise app.UsageError(
         f"--{name}: {text!r} is not "
         f"{'a whole number' if kind is int else 'a number'} from {smallest} on"

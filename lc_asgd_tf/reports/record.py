@@ -138,5 +138,6 @@ def _is_epoch(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-  # JSON has larger integers than there are floats.
-  return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
+  # JSON has larger ones of both kinds than NumPy.
+  largest = 2**63 - 1 if isinstance(value, int) else sys.float_info.max
+  return isinstance(value, (int, float)) and abs(value) <= largest

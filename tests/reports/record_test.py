@@ -53,6 +53,7 @@ class RecordTest(parameterized.TestCase):
     {"history": [{"loss": [1, 2]}]},
     {"history": [{"loss": 10**400}]},
     {"learning_rate": 10**400},
+    {"num_workers": 10**30},
     {"test_error": math.nan},
     {"staleness": [1, 2]},
     {"staleness": {"late": 1}},

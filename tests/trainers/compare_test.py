@@ -174,6 +174,7 @@ class CompareTest(parameterized.TestCase):
     ("--preset=huge", "preset"),
     ("--rules=lcasgd", "there is no rule 'lcasgd'"),
     ("--num_workers=0", "--num_workers: '0' is not a whole number from 1 on"),
+    ("--num_workers=9999999999", "--num_workers: '9999999999' is not"),
     ("--momentum=1", "less than 1"),
     ("--dataset=digitz", "digits"),
     ("--batch_size=5000", "batch_size=5000 is more than the"),
