@@ -29,6 +29,8 @@ _ONLY_WITH = {
   "momentum": {"inner_optimizer": ("sgd",), "optimizer": ("dana",)},
   "nesterov": {"inner_optimizer": ("sgd",)},
 }
+# What a flag may be beside any other.
+_OFF = {"momentum": 0.0, "nesterov": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +113,7 @@ def read() -> OptimizerOptions:
       "--optimizer=dana looks ahead by itself: leave out --nesterov"
     )
   for name, meant in _ONLY_WITH.items():
-    given = values[name].present and values[name].value
+    given = values[name].present and values[name].value != _OFF.get(name)
     if given and all(
       values[other].value not in meant[other] for other in meant
     ):

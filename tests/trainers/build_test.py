@@ -50,7 +50,7 @@ class BuildTest(parameterized.TestCase):
       inner_optimizer=inner,
       learning_rate=0.25,
       momentum=0.5,
-      nesterov=False,
+      nesterov=inner == "sgd" and rule != "dana",
       weight_decay=0.125,
       lambda_0=3.0,
       loss_predictor="holt",
@@ -68,10 +68,13 @@ class BuildTest(parameterized.TestCase):
     if inner == "sgd":
       # A momentum per worker in place of the server's.
       self.assertEqual(hosted.momentum, 0.0 if rule == "dana" else 0.5)
+      self.assertEqual(hosted.nesterov, rule != "dana")
     if rule.startswith("dc_asgd"):
       self.assertEqual(config["lambda_0"], 3.0)
     if rule == "lc_asgd":
       self.assertEqual(config["horizon"], "predicted")
+      predictor = optimizer.loss_predictor
+      self.assertEqual(type(predictor).__name__, "HoltLossPredictor")
 
   def test_only_images_are_augmented(self):
     build.check_augmentation(_data(augment=True), _dataset())

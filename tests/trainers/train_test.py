@@ -200,6 +200,7 @@ class TrainTest(parameterized.TestCase):
       ["--lambda_0=0.1"],
       "--lambda_0 means nothing with --optimizer=lc_asgd",
     ),
+    ("lambda_0_off", ["--lambda_0=0"], "--lambda_0 means nothing with"),
     ("predictor", ["--optimizer=asgd", "--loss_predictor=holt"], "lc_asgd"),
     ("horizon", ["--optimizer=ssgd", "--horizon=predicted"], "--horizon"),
     ("dispatch", ["--optimizer=ssgd", "--steps_per_dispatch=4"], "leave it"),
