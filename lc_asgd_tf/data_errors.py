@@ -25,7 +25,7 @@ def reason(error: BaseException) -> str | None:
 
 @contextlib.contextmanager
 def explained(what: str) -> Iterator[None]:
-  """Raises a `UserError` in place of what TensorFlow does in the context.
+  """Raises a `UserError` in place of TensorFlow's where data cannot be read.
 
   Args:
     what: what is read there.
