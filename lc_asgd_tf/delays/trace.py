@@ -102,9 +102,7 @@ def _parse(path: str, reader: csv.DictReader) -> dict[int, list]:
       if None in row:
         raise ValueError("There are more fields than columns.")
       seconds = arguments.check_positive("seconds", row["seconds"])
-      rest = float(row.get(_REST) or 0.0)
-      if not 0 <= rest < float("inf"):
-        raise ValueError(f"{_REST} must be a number >= 0, got {rest}.")
+      rest = arguments.check_not_negative(_REST, row.get(_REST) or 0.0)
       steps.setdefault(int(row["worker"]), []).append((seconds, rest))
   except errors.UserError:
     raise
